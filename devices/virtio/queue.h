@@ -1,0 +1,131 @@
+/*
+ * One split virtqueue, device side: pop, push, publish, notifications; with every request in flight
+ * on record, so that the queue can be taken over from a killed worker at any instruction.
+ *
+ * Runs in: worker; each queue in the one I/O thread that owns it. Trusts: nothing in the rings.
+ *
+ * Invariants:
+ *  1. queue_pop() records a head in flight before it returns it (crash point queue.pop.recorded).
+ *  2. A head is pushed at most once per pop; queue_push() of a head not in flight is our bug
+ * (assert).
+ *  3. Nothing is visible to the driver before queue_publish(), everything pushed is visible after
+ * it.
+ *  4. last_avail == used.idx + number in flight, modulo 2^16, whenever no function of this file
+ * runs.
+ *
+ * Once the guest has broken the ring (queue.broken set), pop returns QUEUE_BROKEN for ever, and
+ * push and publish still work for what was in flight.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/virtio/chain.h"
+#include "devices/virtio/inflight.h"
+#include "devices/virtio/memory.h"
+#include "devices/virtio/ring.h"
+
+enum { QUEUE_MAX_SIZE = 1024 }; /* what vmdev's devices accept in SET_VRING_NUM */
+
+/* What the session has been told about a ring (SET_VRING_NUM, _ADDR, _BASE, acked features). */
+struct queue_spec {
+	uint32_t size;
+	struct user_addr desc, avail, used;
+	struct guest_addr used_log; /* where writes to the used ring are logged */
+	bool log_used;		    /* VHOST_VRING_F_LOG */
+	bool event_idx;
+	bool indirect;
+	uint16_t base; /* SET_VRING_BASE: used only for a region with nothing on record (fresh) */
+	bool resume; /* the ring runs already: last_avail from used.idx and in-flight, not from base
+		      */
+};
+
+enum queue_verdict {
+	QUEUE_OK = 0,
+	QUEUE_EMPTY,
+	QUEUE_BROKEN, /* see queue.broken_why / broken_chain */
+	QUEUE_BAD_SIZE,
+	QUEUE_BAD_ALIGN,
+	QUEUE_BAD_ADDRESS,
+	QUEUE_BAD_INFLIGHT,
+	QUEUE_BAD_INDEX, /* avail.idx runs ahead of the ring's size, or a head beyond it, or one in
+			    flight twice */
+	QUEUE_BAD_CHAIN,
+};
+const char *queue_verdict_to_string(enum queue_verdict v);
+
+struct queue {
+	const struct memory *memory;
+	const struct ring_desc *desc;
+	struct ring_avail *avail;
+	struct ring_used *used;
+	uint32_t size;
+	bool event_idx, indirect, log_used;
+	struct guest_addr used_log;
+
+	uint16_t last_avail;	 /* next entry of the available ring to read */
+	uint16_t avail_seen;	 /* avail.idx as loaded last: entries up to it may be read */
+	uint16_t used_idx;	 /* what the driver sees */
+	uint16_t n_pushed;	 /* pushed, not yet published */
+	uint16_t signalled_used; /* used_idx when queue_should_signal() last answered */
+	bool signalled_valid;
+	bool broken;
+	enum queue_verdict broken_why;
+	enum chain_verdict broken_chain;
+
+	struct inflight inflight;
+	uint16_t pushed[QUEUE_MAX_SIZE]; /* heads of the batch */
+	bool taken[QUEUE_MAX_SIZE]; /* our own record: head is in flight; not in shared memory */
+};
+
+/*
+ * Start the ring: check geometry, resolve its addresses, attach the in-flight region. entries (room
+ * for size) receives what was in flight, sorted in the order of taking; *ret_n_entries their
+ * number: the caller resubmits each (queue_load_again), before it pops anything new. Nothing in
+ * guest memory is changed except what inflight.h says. In a started queue with entries,
+ * signalled_valid is false: the first publish or queue_should_signal() says true.
+ */
+enum queue_verdict queue_start(struct queue *q, const struct memory *memory,
+			       const struct queue_spec *spec, struct inflight_region *region,
+			       struct inflight_entry *entries, uint32_t *ret_n_entries);
+
+/* The memory table has moved (VHOST_USER_SET_MEM_TABLE while running): resolve the ring's addresses
+ * again. */
+enum queue_verdict queue_remap(struct queue *q, const struct queue_spec *spec);
+
+/* Take the next chain; QUEUE_EMPTY, QUEUE_BROKEN or QUEUE_OK with *c filled. c->iov, c->iov_max:
+ * caller's. */
+enum queue_verdict queue_pop(struct queue *q, struct chain *c);
+
+/* Load the chain of a head that is in flight already (resubmission). */
+enum queue_verdict queue_load_again(struct queue *q, uint16_t head, struct chain *c);
+
+/* Give back a head with the number of bytes written to its buffers. Batched: nothing is visible
+ * yet. */
+void queue_push(struct queue *q, uint16_t head, uint32_t written_len);
+
+/* Make all pushed heads visible and clear them in the in-flight record. Logs the used ring's
+ * writes. */
+void queue_publish(struct queue *q);
+
+/* After a publish: does the driver want to be told (EVENT_IDX or NO_INTERRUPT; §2.7.7)? Full
+ * barrier inside. */
+bool queue_should_signal(struct queue *q);
+
+/*
+ * Ask the driver for available buffer notifications from now on, and say whether buffers have
+ * arrived meanwhile (true: pop again before sleeping). queue_disable_notify: they are not wanted
+ * while polling (only a hint).
+ */
+bool queue_enable_notify(struct queue *q);
+void queue_disable_notify(struct queue *q);
+
+/* Number of heads in flight (taken, not published). */
+uint32_t queue_n_inflight(const struct queue *q);
+
+/* For GET_VRING_BASE: the next entry to read. Meaningful when nothing is in flight. */
+static inline uint16_t queue_base(const struct queue *q)
+{
+	return q->last_avail;
+}
