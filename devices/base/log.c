@@ -1,0 +1,76 @@
+/* Log records. See log.h. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "devices/base/log.h"
+
+static int log_level = LOG_LEVEL_INFO;
+
+void log_set_level(int level)
+{
+	log_level = level;
+}
+
+int log_get_level(void)
+{
+	return log_level;
+}
+
+/* Control bytes become '?'; bytes from 0x80 up stay, they may be UTF-8. */
+static void log_clean(char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			text[i] = '?';
+}
+
+void log_write(int level, const char *fmt, ...)
+{
+	enum { prefix_len = 3 }; /* "<N>" */
+	char record[LOG_MAX_LEN];
+	int saved = errno, n;
+	size_t len;
+	va_list args;
+
+	record[0] = '<';
+	record[1] = (char)('0' + (level & 7));
+	record[2] = '>';
+	/* One byte is vsnprintf's NUL, whose place the newline takes. */
+	va_start(args, fmt);
+	n = vsnprintf(record + prefix_len, sizeof(record) - prefix_len, fmt, args);
+	va_end(args);
+	len = n < 0 ? 0 : (size_t)n;
+	if (len > sizeof(record) - prefix_len - 1)
+		len = sizeof(record) - prefix_len - 1;
+	log_clean(record + prefix_len, len);
+	record[prefix_len + len] = '\n';
+	/* Nobody is left to be told if this fails. */
+	if (write(STDERR_FILENO, record, prefix_len + len + 1) < 0)
+		errno = saved;
+	errno = saved;
+}
+
+bool log_rate_pass(struct log_rate *rate, uint32_t *ret_n_dropped)
+{
+	struct timespec ts;
+	uint64_t now;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	if (rate->n == 0 || now - rate->started_ns >= rate->interval_ns) {
+		rate->started_ns = now;
+		rate->n = 0;
+	}
+	if (rate->n >= rate->burst) {
+		rate->n_dropped++;
+		return false;
+	}
+	rate->n++;
+	if (ret_n_dropped)
+		*ret_n_dropped = rate->n_dropped;
+	rate->n_dropped = 0;
+	return true;
+}
