@@ -50,8 +50,6 @@ struct inflight {
 	struct inflight_region *region; /* shared, hostile */
 	uint32_t size;			/* our copy of the number of descriptors; trusted */
 	uint64_t counter;		/* the next request's number */
-	uint16_t n_batch;		/* completed since the last clear */
-	uint16_t batch_used_idx;	/* used.idx that the next clear will stand for */
 };
 
 struct inflight_entry {

@@ -36,9 +36,8 @@ struct queue_spec {
 	bool log_used;		    /* VHOST_VRING_F_LOG */
 	bool event_idx;
 	bool indirect;
-	uint16_t base; /* SET_VRING_BASE: used only for a region with nothing on record (fresh) */
-	bool resume; /* the ring runs already: last_avail from used.idx and in-flight, not from base
-		      */
+	uint16_t base; /* SET_VRING_BASE; see queue_start() */
+	bool resume;   /* the ring ran already under a predecessor: base is history */
 };
 
 enum queue_verdict {
@@ -76,7 +75,7 @@ struct queue {
 
 	struct inflight inflight;
 	uint16_t pushed[QUEUE_MAX_SIZE]; /* heads of the batch */
-	bool taken[QUEUE_MAX_SIZE]; /* our own record: head is in flight; not in shared memory */
+	uint8_t taken[QUEUE_MAX_SIZE];	 /* our own record of each head; not in shared memory */
 };
 
 /*
@@ -85,6 +84,10 @@ struct queue {
  * number: the caller resubmits each (queue_load_again), before it pops anything new. Nothing in
  * guest memory is changed except what inflight.h says. In a started queue with entries,
  * signalled_valid is false: the first publish or queue_should_signal() says true.
+ *
+ * The ring starts at used.idx + entries (invariant 4), base or no base. Where base differs, the
+ * requests between the two were taken by a back-end that lost them, and the driver still waits
+ * for them; a start at base would forget them and have the next recovery repeat others.
  */
 enum queue_verdict queue_start(struct queue *q, const struct memory *memory,
 			       const struct queue_spec *spec, struct inflight_region *region,

@@ -1,0 +1,318 @@
+/* One split virtqueue. See queue.h. */
+#include <assert.h>
+#include <string.h>
+
+#include "devices/base/crash.h"
+#include "devices/base/log.h"
+#include "devices/virtio/queue.h"
+
+/* What queue.taken says of a head. */
+enum {
+	QUEUE_HEAD_FREE = 0,
+	QUEUE_HEAD_TAKEN,  /* popped */
+	QUEUE_HEAD_PUSHED, /* given back, not published yet */
+};
+
+static const char *const queue_verdicts[] = {
+	[QUEUE_OK] = "ok",
+	[QUEUE_EMPTY] = "no buffer is available",
+	[QUEUE_BROKEN] = "the ring is broken",
+	[QUEUE_BAD_SIZE] = "an unusable ring size",
+	[QUEUE_BAD_ALIGN] = "a misaligned ring",
+	[QUEUE_BAD_ADDRESS] = "a ring outside of guest memory",
+	[QUEUE_BAD_INFLIGHT] = "an in-flight region that does not fit the ring",
+	[QUEUE_BAD_INDEX] = "an index that cannot be",
+	[QUEUE_BAD_CHAIN] = "a bad descriptor chain",
+};
+static_assert(sizeof(queue_verdicts) / sizeof(queue_verdicts[0]) == QUEUE_BAD_CHAIN + 1,
+	      "a text for each verdict");
+
+const char *queue_verdict_to_string(enum queue_verdict v)
+{
+	return queue_verdicts[v];
+}
+
+/* VIRTIO 1.3 §2.7: the alignment of each part. */
+enum {
+	QUEUE_DESC_ALIGN = 16,
+	QUEUE_AVAIL_ALIGN = 2,
+	QUEUE_USED_ALIGN = 4,
+};
+
+/*
+ * One part of the ring. Both the address and the pointer have to be aligned: a front-end is free
+ * to shift one against the other.
+ */
+static enum queue_verdict queue_resolve_part(const struct memory *m, struct user_addr addr,
+					     uint64_t len, unsigned align, void **ret_p)
+{
+	void *p;
+
+	if (addr.v % align != 0)
+		return QUEUE_BAD_ALIGN;
+	p = memory_at_user(m, addr, len);
+	if (!p)
+		return QUEUE_BAD_ADDRESS;
+	if ((uintptr_t)p % align != 0)
+		return QUEUE_BAD_ALIGN;
+	*ret_p = p;
+	return QUEUE_OK;
+}
+
+/* Resolve the ring's three addresses; q is untouched unless all of them are good. */
+static enum queue_verdict queue_resolve(struct queue *q, const struct memory *m,
+					const struct queue_spec *spec)
+{
+	void *desc, *avail, *used;
+	enum queue_verdict v;
+
+	v = queue_resolve_part(m, spec->desc, ring_desc_len(spec->size), QUEUE_DESC_ALIGN, &desc);
+	if (v == QUEUE_OK)
+		v = queue_resolve_part(m, spec->avail, ring_avail_len(spec->size),
+				       QUEUE_AVAIL_ALIGN, &avail);
+	if (v == QUEUE_OK)
+		v = queue_resolve_part(m, spec->used, ring_used_len(spec->size), QUEUE_USED_ALIGN,
+				       &used);
+	if (v != QUEUE_OK)
+		return v;
+	q->memory = m;
+	q->desc = desc;
+	q->avail = avail;
+	q->used = used;
+	q->log_used = spec->log_used;
+	q->used_log = spec->used_log;
+	return QUEUE_OK;
+}
+
+/* The words behind the ring's entries (§2.7.7, §2.7.10). */
+static uint16_t *queue_used_event(const struct queue *q)
+{
+	return &q->avail->ring[q->size];
+}
+
+static uint16_t *queue_avail_event(const struct queue *q)
+{
+	return (uint16_t *)(void *)&q->used->ring[q->size];
+}
+
+/* Log len bytes of the used ring at p as written. */
+static void queue_log_used(const struct queue *q, const void *p, uint64_t len)
+{
+	uint64_t offset = (uint64_t)((const uint8_t *)p - (const uint8_t *)q->used);
+
+	if (q->log_used && q->memory->log.bits)
+		memory_log_guest(q->memory, (struct guest_addr){ q->used_log.v + offset }, len);
+}
+
+static enum queue_verdict queue_break(struct queue *q, enum queue_verdict why,
+				      enum chain_verdict chain)
+{
+	q->broken = true;
+	q->broken_why = why;
+	q->broken_chain = chain;
+	return QUEUE_BROKEN;
+}
+
+enum queue_verdict queue_start(struct queue *q, const struct memory *memory,
+			       const struct queue_spec *spec, struct inflight_region *region,
+			       struct inflight_entry *entries, uint32_t *ret_n_entries)
+{
+	enum queue_verdict v;
+	uint32_t n = 0;
+
+	if (!ring_size_ok(spec->size) || spec->size > QUEUE_MAX_SIZE)
+		return QUEUE_BAD_SIZE;
+	memset(q, 0, sizeof(*q));
+	v = queue_resolve(q, memory, spec);
+	if (v != QUEUE_OK)
+		return v;
+	q->size = spec->size;
+	q->event_idx = spec->event_idx;
+	q->indirect = spec->indirect;
+	/* Acquire: pairs with the release in a predecessor's queue_publish(). */
+	q->used_idx = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
+	if (!inflight_attach(&q->inflight, region, q->size, q->used_idx, entries, &n))
+		return QUEUE_BAD_INFLIGHT;
+	for (uint32_t i = 0; i < n; i++)
+		q->taken[entries[i].head] = QUEUE_HEAD_TAKEN;
+	q->last_avail = q->avail_seen = (uint16_t)(q->used_idx + n);
+	if (!spec->resume && q->last_avail != spec->base)
+		log_debug("ring starts at %u, not at its base %u", q->last_avail, spec->base);
+	/* A predecessor may have been killed between a write and its log: log what it can be. */
+	queue_log_used(q, q->used, ring_used_len(q->size));
+	*ret_n_entries = n;
+	return QUEUE_OK;
+}
+
+enum queue_verdict queue_remap(struct queue *q, const struct queue_spec *spec)
+{
+	if (spec->size != q->size)
+		return QUEUE_BAD_SIZE;
+	return queue_resolve(q, q->memory, spec);
+}
+
+/* Look for new entries of the available ring. */
+static enum queue_verdict queue_refresh(struct queue *q)
+{
+	/* Acquire: pairs with the driver's barrier before it writes idx (§2.7.13.3.1). */
+	q->avail_seen = __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE);
+	if (q->avail_seen == q->last_avail)
+		return QUEUE_EMPTY;
+	/* All that the driver has given and not got back: no more than there are descriptors. */
+	if ((uint16_t)(q->avail_seen - q->used_idx) > q->size ||
+	    (uint16_t)(q->avail_seen - q->last_avail) > q->size)
+		return queue_break(q, QUEUE_BAD_INDEX, CHAIN_OK);
+	return QUEUE_OK;
+}
+
+/* Have the next request's descriptor and record on their way while this one is worked on. */
+static void queue_prefetch(const struct queue *q)
+{
+	uint32_t mask = q->size - 1;
+	uint16_t next =
+		__atomic_load_n(&q->avail->ring[(q->last_avail + 1u) & mask], __ATOMIC_RELAXED);
+
+	__builtin_prefetch(&q->desc[next & mask], 0);
+	__builtin_prefetch(&q->inflight.region->desc[next & mask], 1);
+}
+
+enum queue_verdict queue_pop(struct queue *q, struct chain *c)
+{
+	enum chain_verdict chain;
+	uint16_t head;
+
+	if (q->broken)
+		return QUEUE_BROKEN;
+	if (q->last_avail == q->avail_seen) {
+		enum queue_verdict v = queue_refresh(q);
+
+		if (v != QUEUE_OK)
+			return v;
+	}
+	head = __atomic_load_n(&q->avail->ring[q->last_avail & (q->size - 1)], __ATOMIC_RELAXED);
+	if (head >= q->size || q->taken[head] != QUEUE_HEAD_FREE)
+		return queue_break(q, QUEUE_BAD_INDEX, CHAIN_OK);
+	queue_prefetch(q);
+	/* A bad chain is never taken: a successor finds it in the available ring again. */
+	chain = chain_load(c, q->memory, q->desc, q->size, q->indirect, head);
+	if (chain != CHAIN_OK)
+		return queue_break(q, QUEUE_BAD_CHAIN, chain);
+	inflight_take(&q->inflight, head);
+	q->taken[head] = QUEUE_HEAD_TAKEN;
+	q->last_avail++;
+	CRASH_POINT("queue.pop.recorded");
+	return QUEUE_OK;
+}
+
+enum queue_verdict queue_load_again(struct queue *q, uint16_t head, struct chain *c)
+{
+	enum chain_verdict chain;
+
+	assert(head < q->size && q->taken[head] == QUEUE_HEAD_TAKEN);
+	chain = chain_load(c, q->memory, q->desc, q->size, q->indirect, head);
+	/* The driver changed the descriptors while they were the device's. */
+	if (chain != CHAIN_OK)
+		return queue_break(q, QUEUE_BAD_CHAIN, chain);
+	return QUEUE_OK;
+}
+
+void queue_push(struct queue *q, uint16_t head, uint32_t written_len)
+{
+	struct ring_used_elem *elem;
+
+	assert(head < q->size && q->taken[head] == QUEUE_HEAD_TAKEN);
+	inflight_complete(&q->inflight, head);
+	CRASH_POINT("queue.push.linked");
+	/* Beyond the driver's used.idx; free, since no more is in flight than the ring holds. */
+	elem = &q->used->ring[(uint16_t)(q->used_idx + q->n_pushed) & (q->size - 1)];
+	__atomic_store_n(&elem->id, head, __ATOMIC_RELAXED);
+	__atomic_store_n(&elem->len, written_len, __ATOMIC_RELAXED);
+	q->taken[head] = QUEUE_HEAD_PUSHED;
+	q->pushed[q->n_pushed++] = head;
+}
+
+/* Log the elements of the batch that ends before q->used_idx, and the index. */
+static void queue_log_batch(const struct queue *q)
+{
+	uint32_t first = (uint16_t)(q->used_idx - q->n_pushed) & (q->size - 1);
+	uint32_t n = q->size - first < q->n_pushed ? q->size - first : q->n_pushed;
+
+	queue_log_used(q, &q->used->ring[first], n * sizeof(q->used->ring[0]));
+	queue_log_used(q, &q->used->ring[0], (q->n_pushed - n) * sizeof(q->used->ring[0]));
+	queue_log_used(q, &q->used->idx, sizeof(q->used->idx));
+}
+
+void queue_publish(struct queue *q)
+{
+	if (q->n_pushed == 0)
+		return;
+	CRASH_POINT("queue.publish.elements");
+	q->used_idx += q->n_pushed;
+	/*
+	 * Release: the elements, and the data in the buffers, before idx (§2.7.8.2); pairs with
+	 * the driver's barrier after it reads idx. The in-flight links too: inflight_finish().
+	 */
+	__atomic_store_n(&q->used->idx, q->used_idx, __ATOMIC_RELEASE);
+	CRASH_POINT("queue.publish.idx");
+	if (q->log_used)
+		queue_log_batch(q);
+	CRASH_POINT("queue.publish.logged");
+	for (uint16_t i = 0; i < q->n_pushed; i++)
+		q->taken[q->pushed[i]] = QUEUE_HEAD_FREE;
+	inflight_clear(&q->inflight, q->pushed, q->n_pushed, q->used_idx);
+	q->n_pushed = 0;
+	CRASH_POINT("queue.publish.cleared");
+}
+
+bool queue_should_signal(struct queue *q)
+{
+	uint16_t old = q->signalled_used;
+	bool valid = q->signalled_valid;
+
+	q->signalled_used = q->used_idx;
+	q->signalled_valid = true;
+	/* A predecessor may have published and been killed before it signalled. */
+	if (!valid)
+		return true;
+	if (old == q->used_idx)
+		return false;
+	/*
+	 * Full barrier between the write of used.idx and the read of what the driver wants; pairs
+	 * with the driver's, between the write of that and its last look at used.idx (§2.7.7.2).
+	 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (q->event_idx)
+		return ring_need_event(__atomic_load_n(queue_used_event(q), __ATOMIC_RELAXED),
+				       q->used_idx, old);
+	return !(__atomic_load_n(&q->avail->flags, __ATOMIC_RELAXED) & RING_AVAIL_F_NO_INTERRUPT);
+}
+
+bool queue_enable_notify(struct queue *q)
+{
+	uint16_t *word = q->event_idx ? queue_avail_event(q) : &q->used->flags;
+
+	if (q->broken)
+		return false;
+	__atomic_store_n(word, q->event_idx ? q->last_avail : 0, __ATOMIC_RELAXED);
+	queue_log_used(q, word, sizeof(*word));
+	/*
+	 * Full barrier between the write of what we want and the last look at avail.idx; pairs
+	 * with the driver's, between the write of avail.idx and the read of that (§2.7.13.4.1).
+	 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return __atomic_load_n(&q->avail->idx, __ATOMIC_RELAXED) != q->last_avail;
+}
+
+void queue_disable_notify(struct queue *q)
+{
+	/* With EVENT_IDX an event index that has been passed is as good as this. */
+	if (q->event_idx || q->broken)
+		return;
+	__atomic_store_n(&q->used->flags, RING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+	queue_log_used(q, &q->used->flags, sizeof(q->used->flags));
+}
+
+uint32_t queue_n_inflight(const struct queue *q)
+{
+	return (uint16_t)(q->last_avail - q->used_idx);
+}
