@@ -32,14 +32,14 @@ struct launch_spec {
 	const char *program_path; /* absolute */
 	char *const *argv;	  /* NULL-terminated, argv[0] included */
 	int listen_fd;		  /* becomes CONTRACT_FD_LISTEN */
-	const char *policy;	  /* a name below policy_dir, an absolute path, or NULL: the type's own */
+	const char *policy; /* a name below policy_dir, an absolute path, or NULL: the type's own */
 	const char *policy_dir;
 	const char *image_path;
 	bool readonly;
-	const char *cache;	  /* "none", "writeback", "writethrough" */
-	uint32_t uid_index;	  /* the device's user is 1900000000 + uid_index */
+	const char *cache;  /* "none", "writeback", "writethrough" */
+	uint32_t uid_index; /* the device's user is 1900000000 + uid_index */
 	const struct launch_limits *limits;
-	const char *cgroup_name;  /* one path component */
+	const char *cgroup_name; /* one path component */
 };
 
 struct launched {
@@ -51,8 +51,8 @@ struct launched {
 };
 
 /*
- * Can the resources be had now? Opens nothing lasting and takes no lock. Negative errno, and a text that
- * says what, where and how to mend it; the caller frees the text.
+ * Can the resources be had now? Opens nothing lasting and takes no lock. Negative errno, and a text
+ * that says what, where and how to mend it; the caller frees the text.
  */
 int launch_check(const struct launch_spec *spec, char **ret_error);
 

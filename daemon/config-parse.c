@@ -1,0 +1,749 @@
+/*
+ * From a document to a configuration: one table of keys per object.
+ *
+ * Runs in: vmdevd.
+ * Trusts:  nothing.
+ *
+ * syntax.c has passed the text before json-c sees it, so that here every key has a line, and
+ * no key stands twice. Each row of a table says what a key is called, which form its value has, as
+ * a person would write it, and which function takes the value. A document's key is rejected in
+ * parse_members. All errors of a document are collected, not only the first.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <grp.h>
+#include <json-c/json.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/config.h"
+#include "daemon/syntax.h"
+#include "devices/base/parse.h"
+#include "devices/base/scope.h"
+
+#define USEC_PER_SEC UINT64_C(1000000)
+
+/* One document on its way in. */
+struct reader {
+	const struct config_source *source;
+	struct syntax syntax;
+	struct config_errors *errors;
+	struct vm_config *vm;
+	struct socket_config socket;
+	char detail[96]; /* what the taker of a value found wrong; "": the form says it all */
+	int failure;	 /* the host's, not the document's */
+};
+
+struct key {
+	const char *name;
+	const char *form; /* "a whole number from 1 to 64" */
+	/* False: the value is not of the form. Problems further inside are told by the taker
+	 * itself. */
+	bool (*take)(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		     void *target);
+	size_t offset; /* in the target */
+	uint64_t min, max;
+	const char *const *words;
+	const struct key *members; /* of an object: ends with a row without a name */
+	bool required;
+};
+
+static void tell(struct reader *r, uint32_t id, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void tell(struct reader *r, uint32_t id, const char *format, ...)
+{
+	char path[200], text[400];
+	va_list args;
+
+	syntax_path(&r->syntax, id, path, sizeof(path));
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	config_errors_add(r->errors, "%s:%u: %s%s%s", r->source->file, r->syntax.positions[id].line,
+			  path, path[0] ? ": " : "", text);
+}
+
+/* The value as it stands in the document, cut to size, on one line. */
+static void value_to_text(json_object *value, char *ret_text, size_t size)
+{
+	const char *text = json_object_to_json_string_ext(value, JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	if (json_object_is_type(value, json_type_object))
+		text = "an object";
+	else if (json_object_is_type(value, json_type_array))
+		text = "an array";
+	(void)snprintf(ret_text, size, "%s", text ? text : "this value");
+	if (text && strlen(text) >= size)
+		(void)snprintf(ret_text + size - 4, 4, "...");
+	for (char *p = ret_text; *p; p++)
+		if (*p == 0x7f)
+			*p = '?';
+}
+
+/* ---- values ---- */
+
+static void *target_at(const struct key *key, void *target)
+{
+	return (char *)target + key->offset;
+}
+
+static bool string_set(struct reader *r, const struct key *key, const char *text, void *target)
+{
+	char **p = target_at(key, target);
+
+	free(*p);
+	*p = strdup(text);
+	if (!*p)
+		r->failure = -ENOMEM;
+	return true;
+}
+
+static const char *string_of(json_object *value)
+{
+	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+}
+
+static bool take_bool(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		      void *target)
+{
+	if (!json_object_is_type(value, json_type_boolean))
+		return false;
+	*(bool *)target_at(key, target) = json_object_get_boolean(value);
+	return true;
+}
+
+static bool take_number(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+			void *target)
+{
+	int64_t v;
+
+	if (!json_object_is_type(value, json_type_int))
+		return false;
+	v = json_object_get_int64(value);
+	if (v < 0 || (uint64_t)v < key->min || (uint64_t)v > key->max)
+		return false;
+	*(uint64_t *)target_at(key, target) = (uint64_t)v;
+	return true;
+}
+
+static bool take_power_of_two(struct reader *r, const struct key *key, json_object *value,
+			      uint32_t id, void *target)
+{
+	uint64_t *v = target_at(key, target);
+
+	return take_number(r, key, value, id, target) && (*v & (*v - 1)) == 0;
+}
+
+static bool take_word(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		      void *target)
+{
+	const char *text = string_of(value);
+
+	for (size_t i = 0; text && key->words[i]; i++)
+		if (strcmp(text, key->words[i]) == 0)
+			return string_set(r, key, text, target);
+	return false;
+}
+
+static bool take_path(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		      void *target)
+{
+	const char *text = string_of(value);
+
+	if (!text || text[0] != '/' || strlen(text) > key->max)
+		return false;
+	if (text[strlen(text) - 1] == '/') {
+		(void)snprintf(r->detail, sizeof(r->detail), "this is a directory's name");
+		return false;
+	}
+	for (const char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return false;
+	return string_set(r, key, text, target);
+}
+
+static bool take_policy(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+			void *target)
+{
+	const char *text = string_of(value);
+
+	if (text && text[0] == '/')
+		return take_path(r, key, value, id, target);
+	return text && config_name_is_valid(text) && string_set(r, key, text, target);
+}
+
+static bool take_serial(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+			void *target)
+{
+	const char *text = string_of(value);
+
+	if (!text || strlen(text) < 1 || strlen(text) > CONFIG_MAX_SERIAL_LEN)
+		return false;
+	for (const char *p = text; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			return false;
+	return string_set(r, key, text, target);
+}
+
+static bool take_name(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		      void *target)
+{
+	const char *text = string_of(value);
+
+	if (!text || !config_name_is_valid(text))
+		return false;
+	if (strcmp(text, "bus") == 0) { /* RUNTIME/bus is the daemon's own socket */
+		(void)snprintf(r->detail, sizeof(r->detail), "this name is the daemon's own");
+		return false;
+	}
+	return string_set(r, key, text, target);
+}
+
+static bool take_nothing(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+			 void *target)
+{
+	return string_of(value) != NULL;
+}
+
+/* Seconds as a number, or systemd's notation. */
+static bool take_time(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		      void *target)
+{
+	uint64_t usec = 0;
+	int64_t s;
+
+	if (json_object_is_type(value, json_type_int)) {
+		s = json_object_get_int64(value);
+		if (s < 0 || __builtin_mul_overflow((uint64_t)s, USEC_PER_SEC, &usec))
+			return false;
+	} else if (!string_of(value) || parse_time_usec(string_of(value), &usec) < 0) {
+		return false;
+	}
+	if (usec < key->min || usec > key->max)
+		return false;
+	*(uint64_t *)target_at(key, target) = usec;
+	return true;
+}
+
+/* Per second; the suffixes are those of systemd's IO limits: powers of 1000. */
+static bool take_rate(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		      void *target)
+{
+	static const char suffixes[] = "KMGT";
+	const char *text = string_of(value), *at;
+	char digits[24];
+	uint64_t v, unit = 1;
+	size_t len;
+
+	if (json_object_is_type(value, json_type_int))
+		return take_number(r, key, value, id, target);
+	len = text ? strlen(text) : 0;
+	if (len < 1 || len >= sizeof(digits))
+		return false;
+	(void)snprintf(digits, sizeof(digits), "%s", text);
+	at = strchr(suffixes, digits[len - 1]);
+	if (at) {
+		digits[len - 1] = '\0';
+		for (const char *p = suffixes; p <= at; p++)
+			unit *= 1000;
+	}
+	if (parse_u64(digits, 0, UINT64_MAX, &v) < 0 || __builtin_mul_overflow(v, unit, &v))
+		return false;
+	if (v < key->min || v > key->max)
+		return false;
+	*(uint64_t *)target_at(key, target) = v;
+	return true;
+}
+
+static bool take_cpu(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		     void *target)
+{
+	const char *text = string_of(value);
+	char digits[12];
+	uint64_t percent;
+	size_t len = text ? strlen(text) : 0;
+
+	if (len < 2 || len >= sizeof(digits) || text[len - 1] != '%')
+		return false;
+	memcpy(digits, text, len - 1);
+	digits[len - 1] = '\0';
+	return parse_u64(digits, key->min, key->max, &percent) == 0 &&
+	       string_set(r, key, text, target);
+}
+
+/* A number is kept as its text, which is the notation that the cgroup code takes. */
+static bool take_memory(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+			void *target)
+{
+	const char *text = json_object_is_type(value, json_type_int) ? json_object_get_string(value)
+								     : string_of(value);
+	uint64_t bytes;
+
+	if (!text || parse_size(text, &bytes) < 0 || bytes < key->min || bytes > key->max)
+		return false;
+	return string_set(r, key, text, target);
+}
+
+static bool take_pids(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		      void *target)
+{
+	const char *text = json_object_is_type(value, json_type_int) ? json_object_get_string(value)
+								     : string_of(value);
+	uint64_t v;
+
+	if (!text || parse_u64(text, key->min, key->max, &v) < 0)
+		return false;
+	return string_set(r, key, text, target);
+}
+
+static bool take_user(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		      void *target)
+{
+	const char *text = string_of(value);
+	struct passwd *user;
+	uint64_t v;
+
+	if (!text || text[0] == '\0' || strlen(text) > 255)
+		return false;
+	if (parse_u64(text, 0, (uint64_t)UINT32_MAX - 1, &v) == 0) {
+		*(uid_t *)target_at(key, target) = (uid_t)v;
+		return true;
+	}
+	user = getpwnam(text);
+	if (!user) {
+		(void)snprintf(r->detail, sizeof(r->detail), "there is no such user on this host");
+		return false;
+	}
+	*(uid_t *)target_at(key, target) = user->pw_uid;
+	return true;
+}
+
+static bool take_group(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		       void *target)
+{
+	const char *text = string_of(value);
+	struct group *group;
+	uint64_t v;
+
+	if (!text || text[0] == '\0' || strlen(text) > 255)
+		return false;
+	if (parse_u64(text, 0, (uint64_t)UINT32_MAX - 1, &v) == 0) {
+		*(gid_t *)target_at(key, target) = (gid_t)v;
+		return true;
+	}
+	group = getgrnam(text);
+	if (!group) {
+		(void)snprintf(r->detail, sizeof(r->detail), "there is no such group on this host");
+		return false;
+	}
+	*(gid_t *)target_at(key, target) = group->gr_gid;
+	return true;
+}
+
+static bool take_mode(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		      void *target)
+{
+	const char *text = string_of(value);
+	mode_t mode = 0;
+
+	if (!text || strlen(text) != 4 || text[0] != '0' || strspn(text, "01234567") != 4)
+		return false;
+	for (const char *p = text; *p; p++)
+		mode = mode << 3 | (mode_t)(*p - '0');
+	*(mode_t *)target_at(key, target) = mode;
+	return true;
+}
+
+/* ---- objects ---- */
+
+static bool parse_members(struct reader *r, const struct key *keys, json_object *object,
+			  uint32_t id, void *target);
+
+static bool take_object(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+			void *target)
+{
+	if (!json_object_is_type(value, json_type_object))
+		return false;
+	(void)parse_members(r, key->members, value, id, target_at(key, target));
+	return true;
+}
+
+static bool take_devices(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+			 void *target);
+
+static const char *const caches[] = { "none", "writeback", "writethrough", NULL };
+
+#define NAME_FORM "1 to 63 letters, digits, '_', '.' or '-', the first one a letter or a digit"
+
+static const struct key socket_keys[] = {
+	{ "user", "the name of a user, or a uid as a string", take_user,
+	  offsetof(struct socket_config, uid) },
+	{ "group", "the name of a group, or a gid as a string", take_group,
+	  offsetof(struct socket_config, gid) },
+	{ "mode", "four octal digits as a string, such as \"0660\"", take_mode,
+	  offsetof(struct socket_config, mode) },
+	{ 0 },
+};
+
+static const struct key document_keys[] = {
+	{ "$schema", "a string", take_nothing },
+	{ "vm", NAME_FORM, take_name, offsetof(struct vm_config, name), .required = true },
+	{ "socket", "an object with user, group and mode", NULL, .members = socket_keys },
+	{ "devices", "an object of 1 to 64 devices, the key being the device's name", take_devices,
+	  .required = true },
+	{ 0 },
+};
+
+static const struct key limits_keys[] = {
+	{ "cpu", "a percentage of one CPU as a string, such as \"50%\" or \"200%\"", take_cpu,
+	  offsetof(struct limits_config, cpu), .min = 1, .max = 1000000 },
+	{ "memory", "a size from 16M to 1T, such as \"256M\"", take_memory,
+	  offsetof(struct limits_config, memory), .min = 16ULL << 20, .max = 1ULL << 40 },
+	/* keeper, worker, its 16 threads, and a successor while the old worker still ends */
+	{ "pids", "a whole number from 36 to 32768", take_pids,
+	  offsetof(struct limits_config, pids), .min = 36, .max = 32768 },
+	{ "iops", "requests per second from 1 to 1000000000, such as 5000 or \"5K\"", take_rate,
+	  offsetof(struct limits_config, iops), .min = 1, .max = 1000000000 },
+	{ "bandwidth", "bytes per second from 4K to 1T, such as \"100M\"", take_rate,
+	  offsetof(struct limits_config, bandwidth), .min = 4000, .max = 1000000000000 },
+	{ 0 },
+};
+
+static const struct key restart_keys[] = {
+	{ "limit", "a whole number from 0 to 100000", take_number,
+	  offsetof(struct restart_config, limit), .min = 0, .max = 100000 },
+	{ "interval", "a time from 1s to 1d, such as \"60s\"", take_time,
+	  offsetof(struct restart_config, interval_usec), .min = USEC_PER_SEC,
+	  .max = 86400 * USEC_PER_SEC },
+	{ "backoff", "a time from 0 to 1min, such as \"100ms\"", take_time,
+	  offsetof(struct restart_config, backoff_usec), .min = 0, .max = 60 * USEC_PER_SEC },
+	{ "hang-timeout", "a time from 100ms to 1h, such as \"10s\"", take_time,
+	  offsetof(struct restart_config, hang_timeout_usec), .min = USEC_PER_SEC / 10,
+	  .max = 3600 * USEC_PER_SEC },
+	{ 0 },
+};
+
+static const struct key blk_keys[] = {
+	{ "type", "\"blk\"", take_nothing, .required = true },
+	{ "path", "the absolute path of an image file or a block device", take_path,
+	  offsetof(struct device_config, path), .max = 4095, .required = true },
+	{ "readonly", "true or false", take_bool, offsetof(struct device_config, readonly) },
+	{ "cache", "\"none\", \"writeback\" or \"writethrough\"", take_word,
+	  offsetof(struct device_config, cache), .words = caches },
+	{ "serial", "1 to 20 printable ASCII characters", take_serial,
+	  offsetof(struct device_config, serial) },
+	{ "discard", "true or false", take_bool, offsetof(struct device_config, discard) },
+	{ "queues", "a whole number from 1 to 64", take_number,
+	  offsetof(struct device_config, queues), .min = 1, .max = 64 },
+	{ "queue-size", "a power of two from 2 to 1024", take_power_of_two,
+	  offsetof(struct device_config, queue_size), .min = CONFIG_MIN_QUEUE_SIZE,
+	  .max = CONFIG_MAX_QUEUE_SIZE },
+	{ "policy", "the name of a policy, or the absolute path of one", take_policy,
+	  offsetof(struct device_config, policy), .max = 4095 },
+	{ "limits", "an object with cpu, memory, pids, iops and bandwidth", take_object,
+	  offsetof(struct device_config, limits), .members = limits_keys },
+	{ "restart", "an object with limit, interval, backoff and hang-timeout", take_object,
+	  offsetof(struct device_config, restart), .members = restart_keys },
+	{ 0 },
+};
+
+static const struct key *key_find(const struct key *keys, const char *name)
+{
+	for (; keys->name; keys++)
+		if (strcmp(keys->name, name) == 0)
+			return keys;
+	return NULL;
+}
+
+static void tell_unknown_key(struct reader *r, const struct key *keys, uint32_t id)
+{
+	char names[200];
+	size_t at = 0;
+
+	names[0] = '\0';
+	for (; keys->name; keys++)
+		at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%s", at ? ", " : "",
+				       keys->name);
+	assert(at < sizeof(names));
+	tell(r, id, "unknown key; expected one of %s", names);
+}
+
+static void tell_bad_value(struct reader *r, const struct key *key, json_object *value, uint32_t id)
+{
+	char text[64];
+
+	value_to_text(value, text, sizeof(text));
+	if (r->detail[0])
+		tell(r, id, "%s: %s; expected %s", text, r->detail, key->form);
+	else
+		tell(r, id, "%s is not usable; expected %s", text, key->form);
+}
+
+/* True if every member is known and good, and none that is required is missing. */
+static bool parse_members(struct reader *r, const struct key *keys, json_object *object,
+			  uint32_t id, void *target)
+{
+	size_t n_before = r->errors->n + r->errors->n_more;
+
+	json_object_object_foreach (object, name, value) {
+		uint32_t member = syntax_find(&r->syntax, id, name);
+		const struct key *key = key_find(keys, name);
+
+		assert(member != UINT32_MAX);
+		r->detail[0] = '\0';
+		if (!key)
+			tell_unknown_key(r, keys, member);
+		else if (key->take && !key->take(r, key, value, member, target))
+			tell_bad_value(r, key, value, member);
+	}
+	for (; keys->name; keys++)
+		if (keys->required && !json_object_object_get_ex(object, keys->name, NULL))
+			tell(r, id, "the key \"%s\" is missing; expected %s", keys->name,
+			     keys->form);
+	return r->errors->n + r->errors->n_more == n_before;
+}
+
+/* ---- devices ---- */
+
+static bool device_type_of(struct reader *r, json_object *object, uint32_t id,
+			   enum device_type *ret_type)
+{
+	json_object *value;
+	const char *text;
+	char shown[64];
+
+	if (!json_object_object_get_ex(object, "type", &value)) {
+		tell(r, id, "the key \"type\" is missing; expected \"blk\"");
+		return false;
+	}
+	id = syntax_find(&r->syntax, id, "type");
+	text = string_of(value);
+	value_to_text(value, shown, sizeof(shown));
+	for (int type = 0; text && type < N_DEVICE_TYPES; type++) {
+		if (strcmp(text, device_type_to_string((enum device_type)type)) != 0)
+			continue;
+		if (type == DEVICE_TYPE_BLK) {
+			*ret_type = (enum device_type)type;
+			return true;
+		}
+		tell(r, id, "%s: this type is not built in this version; expected \"blk\"", shown);
+		return false;
+	}
+	tell(r, id, "%s is not usable; expected \"blk\"", shown);
+	return false;
+}
+
+/* RUNTIME/VM/DEVICE.sock has to fit, or else no front-end could connect to it. */
+static void socket_path_check(struct reader *r, uint32_t id, const char *name)
+{
+	size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1, len;
+
+	if (!r->vm->name)
+		return;
+	len = strlen(r->source->runtime_dir) + strlen(r->vm->name) + strlen(name) +
+	      strlen("//.sock");
+	if (len > max)
+		tell(r, id,
+		     "the socket's path %s/%s/%s.sock has %zu bytes; expected names that make at "
+		     "most %zu",
+		     r->source->runtime_dir, r->vm->name, name, len, max);
+}
+
+static bool device_defaults(struct device_config *device, const char *name)
+{
+	*device = (struct device_config){
+		.name = strdup(name),
+		.cache = strdup("writeback"),
+		.discard = true,
+		.queues = 1,
+		.queue_size = CONFIG_DEFAULT_QUEUE_SIZE,
+		.restart = {
+			.limit = 10,
+			.interval_usec = 60 * USEC_PER_SEC,
+			.backoff_usec = USEC_PER_SEC / 10,
+			.hang_timeout_usec = 10 * USEC_PER_SEC,
+		},
+	};
+	return device->name && device->cache;
+}
+
+static void parse_device(struct reader *r, const char *name, json_object *object, uint32_t id)
+{
+	struct device_config *device = &r->vm->devices[r->vm->n_devices];
+
+	if (!config_name_is_valid(name)) {
+		tell(r, id, "not usable as a device's name; expected " NAME_FORM);
+		return;
+	}
+	socket_path_check(r, id, name);
+	if (!json_object_is_type(object, json_type_object)) {
+		tell(r, id, "expected an object that describes the device, with at least a type");
+		return;
+	}
+	r->vm->n_devices++; /* from here on it is freed with the VM */
+	if (!device_defaults(device, name))
+		r->failure = -ENOMEM;
+	if (r->failure == 0 && device_type_of(r, object, id, &device->type))
+		(void)parse_members(r, blk_keys, object, id, device);
+}
+
+static bool take_devices(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+			 void *target)
+{
+	struct vm_config *vm = target;
+	int n;
+
+	if (!json_object_is_type(value, json_type_object))
+		return false;
+	n = json_object_object_length(value);
+	if (n < 1 || n > CONFIG_MAX_DEVICES)
+		return false;
+	vm->devices = calloc((size_t)n, sizeof(*vm->devices));
+	if (!vm->devices) {
+		r->failure = -ENOMEM;
+		return true;
+	}
+	json_object_object_foreach (value, name, object)
+		parse_device(r, name, object, syntax_find(&r->syntax, id, name));
+	return true;
+}
+
+/* ---- the document ---- */
+
+/* Two devices that write to one image would destroy it; the image's lock would refuse the second.
+ */
+static void paths_check(struct reader *r, uint32_t devices_id)
+{
+	struct vm_config *vm = r->vm;
+
+	for (size_t i = 0; i < vm->n_devices; i++) {
+		for (size_t k = 0; k < i; k++) {
+			struct device_config *a = &vm->devices[k], *b = &vm->devices[i];
+			uint32_t id;
+
+			if (!a->path || !b->path || strcmp(a->path, b->path) != 0 ||
+			    (a->readonly && b->readonly))
+				continue;
+			id = syntax_find(&r->syntax, devices_id, b->name);
+			id = syntax_find(&r->syntax, id, "path");
+			tell(r, id,
+			     "\"%s\" is the image of device \"%s\" already; expected an image of "
+			     "its own, or \"readonly\": true in both",
+			     b->path, a->name);
+		}
+	}
+}
+
+static void socket_parse(struct reader *r, json_object *document)
+{
+	const struct key *key = key_find(document_keys, "socket");
+	json_object *value;
+	uint32_t id;
+
+	r->socket = (struct socket_config){ .uid = geteuid(), .gid = getegid(), .mode = 0660 };
+	if (!json_object_object_get_ex(document, "socket", &value))
+		return;
+	id = syntax_find(&r->syntax, 0, "socket");
+	if (!json_object_is_type(value, json_type_object))
+		tell_bad_value(r, key, value, id);
+	else
+		(void)parse_members(r, key->members, value, id, &r->socket);
+}
+
+static void devices_complete(struct reader *r)
+{
+	for (size_t i = 0; i < r->vm->n_devices && r->failure == 0; i++) {
+		struct device_config *device = &r->vm->devices[i];
+
+		device->socket = r->socket;
+		device->vm = strdup(r->vm->name);
+		if (!device->vm ||
+		    asprintf(&device->full_name, "%s/%s", device->vm, device->name) < 0) {
+			device->full_name = NULL;
+			r->failure = -ENOMEM;
+		}
+	}
+}
+
+static void document_parse(struct reader *r, json_object *document)
+{
+	json_object *vm;
+
+	if (!json_object_is_type(document, json_type_object)) {
+		config_errors_add(r->errors, "%s:%u: expected an object with vm and devices",
+				  r->source->file, 1u);
+		return;
+	}
+	/* The VM's name first, wherever it stands: the length of socket paths depends on it. */
+	if (json_object_object_get_ex(document, "vm", &vm) && string_of(vm) &&
+	    config_name_is_valid(string_of(vm)))
+		r->vm->name = strdup(string_of(vm));
+	socket_parse(r, document);
+	if (parse_members(r, document_keys, document, 0, r->vm) && r->failure == 0)
+		paths_check(r, syntax_find(&r->syntax, 0, "devices"));
+	if (r->errors->n + r->errors->n_more == 0)
+		devices_complete(r);
+}
+
+/* The scanner has passed the text, so json-c fails only if it is stricter: that is a bad document.
+ */
+static json_object *document_read(struct reader *r)
+{
+	json_tokener *tokener = json_tokener_new_ex(SYNTAX_MAX_DEPTH + 1);
+	json_object *document = NULL;
+
+	if (!tokener) {
+		r->failure = -ENOMEM;
+		return NULL;
+	}
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	document = json_tokener_parse_ex(tokener, r->source->text, (int)r->source->len);
+	if (!document && json_tokener_get_error(tokener) == json_tokener_continue)
+		document = json_tokener_parse_ex(tokener, "\n", 1); /* a number ends only here */
+	if (!document && json_tokener_get_error(tokener) == json_tokener_success)
+		config_errors_add(r->errors, "%s:1: null; expected an object with vm and devices",
+				  r->source->file);
+	else if (!document)
+		config_errors_add(r->errors, "%s:1: %s; expected an object with vm and devices",
+				  r->source->file,
+				  json_tokener_error_desc(json_tokener_get_error(tokener)));
+	json_tokener_free(tokener);
+	return document;
+}
+
+int config_parse(const struct config_source *source, struct vm_config **ret,
+		 struct config_errors *errors)
+{
+	struct reader reader = { .source = source, .errors = errors };
+	struct syntax_error error;
+	json_object *document;
+	int r;
+
+	r = syntax_scan(source->text, source->len, &reader.syntax, &error);
+	if (r == -EINVAL)
+		config_errors_add(errors, "%s:%u: %s", source->file, error.line, error.text);
+	if (r < 0)
+		return r;
+	reader.vm = calloc(1, sizeof(*reader.vm));
+	if (reader.vm)
+		reader.vm->file = strdup(source->file);
+	if (!reader.vm || !reader.vm->file)
+		reader.failure = -ENOMEM;
+	document = reader.failure ? NULL : document_read(&reader);
+	if (document)
+		document_parse(&reader, document);
+	json_object_put(document);
+	syntax_done(&reader.syntax);
+	r = reader.failure ? reader.failure : errors->n + errors->n_more ? -EINVAL : 0;
+	if (r < 0)
+		vm_config_free(reader.vm);
+	else
+		*ret = reader.vm;
+	return r;
+}
