@@ -169,10 +169,13 @@ static int parse_time_part(const char **p, uint64_t *ret_usec)
 
 int parse_time_usec(const char *text, uint64_t *ret_usec)
 {
+	size_t len = strlen(text);
 	const char *p = text;
 	uint64_t total = 0;
 	bool wraps = false;
 
+	if (len > 0 && text[len - 1] == ' ')
+		return -EINVAL;
 	if (strcmp(text, "infinity") == 0) {
 		*ret_usec = UINT64_MAX;
 		return 0;
@@ -184,8 +187,6 @@ int parse_time_usec(const char *text, uint64_t *ret_usec)
 		if (r == -EINVAL)
 			return r;
 		wraps |= r < 0 || __builtin_add_overflow(total, part, &total);
-		if (*p == ' ' && p[strspn(p, " ")] == '\0')
-			return -EINVAL;
 		p += strspn(p, " ");
 	} while (*p != '\0');
 	/* UINT64_MAX itself means infinity and has to be written so. */
