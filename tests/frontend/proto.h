@@ -63,6 +63,10 @@ enum fe_protocol_feature {
 #define FE_F_PROTOCOL  FE_BIT(30)
 #define FE_F_VERSION_1 FE_BIT(32)
 
+/* What this driver can take: bits 0-23 are the device's; NOTIFY_ON_EMPTY, for one, is not among
+ * them. */
+#define FE_F_KNOWN (0xffffffu | FE_F_INDIRECT | FE_F_EVENT_IDX | FE_F_PROTOCOL | FE_F_VERSION_1)
+
 #define FE_FLAG_VERSION	   0x1u
 #define FE_FLAG_REPLY	   0x4u
 #define FE_FLAG_NEED_REPLY 0x8u

@@ -123,7 +123,7 @@ int fe_negotiate(struct fe *fe, const struct fe_spec *spec)
 				      fe->pf_offered & known & ~spec->pf_not, -1);
 		fe->pf = fe->pf_offered & known & ~spec->pf_not;
 	}
-	fe->features = fe->offered & ~spec->features_not & ~FE_F_LOG_ALL;
+	fe->features = fe->offered & ~spec->features_not & FE_F_KNOWN;
 	if (r == 0)
 		r = fe_do_u64(fe, FE_SET_FEATURES, fe->features, -1);
 	if (r == 0 && fe->pf & FE_BIT(FE_PF_BACKEND_REQ))

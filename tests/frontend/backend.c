@@ -1,0 +1,331 @@
+/*
+ * The fixture: a back-end program under test.
+ *
+ * Runs in: test programs. Trusts: its caller.
+ *
+ * The program is a child of the test and dies with it. Its stderr is a file in its directory, shown
+ * when a claim fails.
+ */
+#include "tests/frontend/backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+struct argv {
+	char text[BACKEND_MAX_ARGS][320];
+	char *list[BACKEND_MAX_ARGS + 1];
+	unsigned n;
+};
+
+static void argv_add(struct argv *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void argv_add(struct argv *a, const char *format, ...)
+{
+	va_list list;
+
+	if (a->n == BACKEND_MAX_ARGS)
+		abort();
+	va_start(list, format);
+	vsnprintf(a->text[a->n], sizeof(a->text[0]), format, list);
+	va_end(list);
+	a->list[a->n] = a->text[a->n];
+	a->list[++a->n] = NULL;
+}
+
+static bool is_storage_daemon(const char *program)
+{
+	return strstr(program, "qemu-storage-daemon") != NULL;
+}
+
+static void argv_storage_daemon(struct argv *a, const struct backend *b,
+				const struct backend_spec *spec)
+{
+	bool direct = spec->cache && !strcmp(spec->cache, "none");
+
+	argv_add(a, "--blockdev");
+	argv_add(a, "file,node-name=f,filename=%s,cache.direct=%s,aio=io_uring,discard=unmap",
+		 b->image, direct ? "on" : "off");
+	argv_add(a, "--export");
+	argv_add(a,
+		 "vhost-user-blk,id=e,node-name=f,addr.type=unix,addr.path=%s,writable=on,"
+		 "num-queues=%u",
+		 b->socket, spec->n_queues ? spec->n_queues : 1);
+}
+
+static void argv_build(struct argv *a, const struct backend *b, const struct backend_spec *spec)
+{
+	const char *const *arg;
+
+	a->n = 0;
+	argv_add(a, "%s", spec->program);
+	if (is_storage_daemon(spec->program)) {
+		argv_storage_daemon(a, b, spec);
+		return;
+	}
+	argv_add(a, "--name=test/disk");
+	if (spec->fd > 0)
+		argv_add(a, "--fd=%d", spec->fd);
+	else
+		argv_add(a, "--socket-path=%s", b->socket);
+	argv_add(a, "--blk-file=%s", b->image);
+	argv_add(a, "--queues=%u", spec->n_queues ? spec->n_queues : 1);
+	argv_add(a, "--queue-size=%u", spec->queue_size ? spec->queue_size : 256);
+	argv_add(a, "--cache=%s", spec->cache ? spec->cache : "writeback");
+	for (arg = spec->args; arg && *arg; arg++)
+		argv_add(a, "%s", *arg);
+}
+
+static int directory_make(struct backend *b, const struct backend_spec *spec)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	if (spec->dir) {
+		snprintf(b->dir, sizeof(b->dir), "%s", spec->dir);
+	} else {
+		snprintf(b->dir, sizeof(b->dir), "%s/vmdev-test-XXXXXX", tmp ? tmp : "/tmp");
+		if (!mkdtemp(b->dir))
+			return -errno;
+		b->own_dir = true;
+	}
+	snprintf(b->socket, sizeof(b->socket), "%s/s", b->dir);
+	snprintf(b->log, sizeof(b->log), "%s", spec->log ? spec->log : "");
+	if (!spec->log)
+		snprintf(b->log, sizeof(b->log), "%s/log", b->dir);
+	return 0;
+}
+
+static int image_make(struct backend *b, const struct backend_spec *spec)
+{
+	int fd;
+
+	if (spec->image) {
+		snprintf(b->image, sizeof(b->image), "%s", spec->image);
+		return 0;
+	}
+	snprintf(b->image, sizeof(b->image), "%s/image", b->dir);
+	fd = open(b->image, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	b->own_image = true;
+	if (ftruncate(fd, (off_t)spec->image_len) < 0) {
+		close(fd);
+		return -errno;
+	}
+	close(fd);
+	return 0;
+}
+
+static void child_exec(const struct backend *b, const struct backend_spec *spec, struct argv *a,
+		       pid_t parent)
+{
+	const char *const *e;
+	int fd;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
+	fd = open(b->log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		dup2(fd, 2);
+	if (spec->fd > 0)
+		fcntl(spec->fd, F_SETFD, 0);
+	for (e = spec->env; e && *e; e++)
+		putenv((char *)(uintptr_t)*e);
+	execvp(spec->program, a->list);
+	dprintf(2, "%s: %s\n", spec->program, strerror(errno));
+	_exit(127);
+}
+
+/*
+ * A listening socket is seen in /proc/net/unix, without a connection that would be a session of its
+ * own. Flags of a listening socket have __SO_ACCEPTCON, 0x10000.
+ */
+static bool socket_listens(const char *path)
+{
+	char line[512];
+	bool found = false;
+	FILE *f;
+
+	f = fopen("/proc/net/unix", "re");
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = 0;
+		found = strstr(line, " 00010000 ") && strlen(line) > strlen(path) &&
+			!strcmp(line + strlen(line) - strlen(path), path);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static int await_ready(struct backend *b, const struct backend_spec *spec)
+{
+	int i, status;
+
+	if (spec->fd > 0)
+		return 0;
+	for (i = 0; i < 5000; i++) {
+		if (socket_listens(b->socket))
+			return 0;
+		if (waitpid(b->pid, &status, WNOHANG) == b->pid) {
+			b->pid = 0;
+			return -ECHILD;
+		}
+		usleep(1000);
+	}
+	return -ETIMEDOUT;
+}
+
+int backend_start(struct backend *b, const struct backend_spec *spec)
+{
+	static struct argv a;
+	pid_t parent = getpid();
+	int r;
+
+	memset(b, 0, sizeof(*b));
+	r = directory_make(b, spec);
+	if (r == 0)
+		r = image_make(b, spec);
+	if (r < 0) {
+		backend_done(b);
+		return r;
+	}
+	argv_build(&a, b, spec);
+	fflush(NULL);
+	b->pid = fork();
+	if (b->pid == 0)
+		child_exec(b, spec, &a, parent);
+	r = b->pid < 0 ? -errno : await_ready(b, spec);
+	if (r < 0) {
+		backend_show_log(b);
+		backend_done(b);
+	}
+	return r;
+}
+
+int backend_stop(struct backend *b, int *ret_status)
+{
+	int i;
+
+	kill(b->pid, SIGTERM);
+	for (i = 0; i < 10000; i++) {
+		if (waitpid(b->pid, ret_status, WNOHANG) == b->pid) {
+			b->pid = 0;
+			return 0;
+		}
+		usleep(1000);
+	}
+	return -ETIMEDOUT;
+}
+
+bool backend_alive(struct backend *b)
+{
+	siginfo_t info = {};
+
+	return b->pid > 0 && waitid(P_PID, (id_t)b->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid == 0;
+}
+
+void backend_show_log(const struct backend *b)
+{
+	char line[512];
+	FILE *f = fopen(b->log, "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		fprintf(stderr, "#   back-end: %s", line);
+	if (f)
+		fclose(f);
+}
+
+void backend_done(struct backend *b)
+{
+	if (b->pid > 0) {
+		kill(b->pid, SIGKILL);
+		waitpid(b->pid, NULL, 0);
+	}
+	unlink(b->socket);
+	if (b->own_image)
+		unlink(b->image);
+	if (b->own_dir) {
+		unlink(b->log);
+		rmdir(b->dir);
+	}
+	memset(b, 0, sizeof(*b));
+}
+
+pid_t backend_worker(pid_t keeper)
+{
+	char path[64], text[64];
+	pid_t pid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", keeper, keeper);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fgets(text, sizeof(text), f))
+		pid = (pid_t)strtol(text, NULL, 10);
+	fclose(f);
+	return pid;
+}
+
+pid_t backend_worker_await(pid_t keeper, pid_t not_this, int timeout_ms)
+{
+	pid_t pid;
+	int i;
+
+	for (i = 0; i < timeout_ms * 10; i++) {
+		pid = backend_worker(keeper);
+		if (pid > 0 && pid != not_this)
+			return pid;
+		usleep(100);
+	}
+	return 0;
+}
+
+static void run_child(const char *program, const char *const *args, int out)
+{
+	static struct argv a;
+
+	argv_add(&a, "%s", program);
+	for (; args && *args; args++)
+		argv_add(&a, "%s", *args);
+	dup2(out, 1);
+	execvp(program, a.list);
+	_exit(127);
+}
+
+/* Runs a program to its end; what it printed, and its exit status or negative errno. */
+int backend_run(const char *program, const char *const *args, char *out, size_t out_len)
+{
+	int pipefd[2], status;
+	size_t len = 0;
+	ssize_t n;
+	pid_t pid;
+
+	if (pipe2(pipefd, O_CLOEXEC) < 0)
+		return -errno;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		run_child(program, args, pipefd[1]);
+	close(pipefd[1]);
+	while (len + 1 < out_len && (n = read(pipefd[0], out + len, out_len - len - 1)) > 0)
+		len += (size_t)n;
+	out[len] = 0;
+	close(pipefd[0]);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
+}

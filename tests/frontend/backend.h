@@ -1,0 +1,47 @@
+/* A back-end program under test, started by hand in a directory of its own. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum {
+	BACKEND_MAX_ARGS = 32,
+};
+
+struct backend_spec {
+	const char *program; /* vmdev-blk, vmdev-blk-crash, …, or qemu-storage-daemon */
+	const char *image;   /* NULL: a fresh sparse file of image_len in the directory */
+	const char *dir;     /* NULL: a fresh one below $TMPDIR or /tmp */
+	uint64_t image_len;
+	unsigned n_queues;
+	unsigned queue_size;
+	const char *cache;	 /* none, writeback, writethrough; NULL: writeback */
+	const char *const *args; /* more, NULL-terminated; may be NULL */
+	const char *const *env;	 /* "NAME=value", NULL-terminated; may be NULL */
+	int fd;			 /* > 0: a connected vhost-user socket, for --fd */
+	const char *log;	 /* stderr goes here; NULL: DIR/log */
+};
+
+struct backend {
+	pid_t pid; /* of the keeper, for our own programs */
+	char dir[128];
+	char socket[160];
+	char image[256];
+	char log[256];
+	bool own_dir, own_image;
+};
+
+/* 0 when the program accepts connections; else negative errno, and nothing is left behind. */
+int backend_start(struct backend *b, const struct backend_spec *spec);
+int backend_stop(struct backend *b,
+		 int *ret_status); /* SIGTERM; wait status; -ETIMEDOUT after 10 s */
+bool backend_alive(struct backend *b);
+void backend_show_log(const struct backend *b);
+void backend_done(struct backend *b); /* kills what still runs, removes the directory */
+
+/* The worker: the one child of the keeper. 0 while there is none. */
+pid_t backend_worker(pid_t keeper);
+pid_t backend_worker_await(pid_t keeper, pid_t not_this, int timeout_ms);
+int backend_run(const char *program, const char *const *args, char *out, size_t out_len);

@@ -1,0 +1,29 @@
+/* A file whose writes land late on demand: a FUSE file system of one file, served by a child
+ * process. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Shared between the test and the serving child. */
+struct slowfs_control {
+	_Atomic unsigned delay_ms;     /* how long a chosen write is held back */
+	_Atomic int n_to_delay;	       /* how many of the next writes are chosen */
+	_Atomic unsigned n_held;       /* chosen writes now held back */
+	_Atomic unsigned n_landed;     /* chosen writes that have landed */
+	_Atomic unsigned n_writes;     /* all writes that have landed */
+	_Atomic unsigned n_interrupts; /* FUSE_INTERRUPT requests seen */
+};
+
+struct slowfs {
+	char dir[64];  /* mount point */
+	char path[96]; /* the file */
+	pid_t pid;
+	struct slowfs_control *control;
+};
+
+/* 0, or negative errno; -ENOENT and -ENODEV mean that this kernel has no FUSE. */
+int slowfs_start(struct slowfs *s, uint64_t size);
+void slowfs_stop(struct slowfs *s);
