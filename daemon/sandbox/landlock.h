@@ -1,0 +1,14 @@
+/*
+ * Landlock: no file, no network port, no abstract socket and no signal beyond the sandbox, by a
+ * second, independent mechanism.
+ *
+ * Runs in: the exec child. Trusts: nothing.
+ */
+#pragma once
+
+/*
+ * Denies everything that this kernel's Landlock can deny. The one exception is to read and execute
+ * the program itself, because the keeper executes itself anew. 0, or a negative errno: -ENOSYS or
+ * -EOPNOTSUPP where the kernel has no Landlock.
+ */
+int landlock_deny_all(int program_fd);

@@ -1,0 +1,79 @@
+/* Namespaces. See namespaces.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon/sandbox/namespaces.h"
+#include "devices/base/error.h"
+#include "devices/base/fd.h"
+#include "devices/base/scope.h"
+
+pid_t namespaces_clone(uint64_t flags, int cgroup_fd, int *ret_pidfd)
+{
+	int pidfd = -1;
+	struct clone_args args = {
+		.flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+	};
+	long pid;
+
+	if (cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)cgroup_fd;
+	}
+	/* No stack is given: the child goes on with a copy of ours, as after fork. */
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid < 0)
+		return -errno;
+	if (pid > 0)
+		*ret_pidfd = pidfd;
+	return (pid_t)pid;
+}
+
+static int write_proc(pid_t pid, const char *name, const char *text)
+{
+	char path[64];
+	scope_fd int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return fd_write_all(fd, text, strlen(text));
+}
+
+int namespaces_map_ids(pid_t pid, uint32_t id)
+{
+	char map[64];
+	int r;
+
+	snprintf(map, sizeof(map), "%" PRIu32 " %" PRIu32 " 1\n", id, id);
+	/*
+	 * setgroups stays allowed until the child has dropped vmdevd's groups (PLAN_IDS): "deny"
+	 * would keep them. Afterwards nobody there has the capability for it.
+	 */
+	r = write_proc(pid, "gid_map", map);
+	return r < 0 ? r : write_proc(pid, "uid_map", map);
+}
+
+int namespaces_enter_cgroup(void)
+{
+	return errno_or(unshare(CLONE_NEWCGROUP));
+}
+
+int namespaces_hide_hostname(void)
+{
+	static const char name[] = "vmdev";
+
+	if (sethostname(name, sizeof(name) - 1) < 0)
+		return -errno;
+	return errno_or(setdomainname("", 0));
+}
