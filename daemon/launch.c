@@ -30,7 +30,7 @@
 #include "devices/base/scope.h"
 
 enum {
-	/* How long a predecessor that is already dying may take to let go of image and cgroup. */
+	/* How long a predecessor that is already dying may take to let go of the image. */
 	LAUNCH_WAIT_MS = 1000,
 };
 
@@ -256,8 +256,8 @@ static int prepare(struct launch *launch, const struct launch_spec *spec, char *
 	if (r >= 0)
 		r = prepare_image(launch, spec, ret_error);
 	if (r >= 0)
-		r = cgroup_create(spec->cgroup_name, spec->limits, LAUNCH_WAIT_MS,
-				  &launch->input.cgroup_fd, ret_error);
+		r = cgroup_create(spec->cgroup_name, spec->limits, &launch->input.cgroup_fd,
+				  ret_error);
 	return r;
 }
 
@@ -321,4 +321,10 @@ int launch_kill(const struct launched *launched)
 		return 0;
 	/* The keeper is PID 1 of its namespace: everything in there dies with it. */
 	return errno_or((int)syscall(SYS_pidfd_send_signal, launched->pidfd, SIGKILL, NULL, 0));
+}
+
+void launch_forget(const struct launched *launched)
+{
+	if (launched->cgroup_fd >= 0)
+		cgroup_remove(launched->cgroup_fd);
 }

@@ -61,3 +61,9 @@ int launch_device(const struct launch_spec *spec, struct launched *ret, char **r
 
 /* Kills everything in the sandbox at once: cgroup.kill where there is a cgroup, else the keeper. */
 int launch_kill(const struct launched *launched);
+
+/*
+ * The sandbox has ended and was reaped: removes what outlives it, its cgroup. The descriptors stay
+ * the caller's.
+ */
+void launch_forget(const struct launched *launched);

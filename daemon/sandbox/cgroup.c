@@ -2,12 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "daemon/sandbox/cgroup.h"
@@ -19,7 +19,7 @@
 
 enum {
 	CPU_PERIOD_USEC = 100000,
-	RETRY_MS = 5,
+	MAX_NAMESAKES = 64,
 };
 
 #define SUPERVISOR "/supervisor"
@@ -374,25 +374,25 @@ static int set_limits(int base, int parent, int fd, const struct launch_limits *
 
 /* The cgroup itself */
 
-/* Makes the directory, in place of one that is empty by now. -EBUSY: something lives in it for
- * longer than that. */
-static int make_fresh(int parent, const char *name, int timeout_ms)
+/*
+ * Makes the directory, in place of one that is empty by now. One that is in use belongs to a vmdevd
+ * with another runtime directory, or to a device that outlived its vmdevd: then the name gets a
+ * number.
+ */
+static int make_fresh(int parent, const char *wanted, char *name, size_t size)
 {
-	const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000L };
-
-	for (int waited_ms = 0;; waited_ms += RETRY_MS) {
+	snprintf(name, size, "%s", wanted);
+	for (int i = 1; i <= MAX_NAMESAKES; i++) {
 		if (mkdirat(parent, name, 0755) == 0)
 			return 0;
-		if (errno != EEXIST)
+		if (errno == EEXIST && unlinkat(parent, name, AT_REMOVEDIR) == 0 &&
+		    mkdirat(parent, name, 0755) == 0)
+			return 0;
+		if (errno != EBUSY && errno != EEXIST && errno != ENOENT)
 			return -errno;
-		if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
-			continue;
-		if (errno != EBUSY && errno != ENOENT)
-			return -errno;
-		if (waited_ms >= timeout_ms)
-			return -EBUSY;
-		nanosleep(&pause, NULL);
+		snprintf(name, size, "%s.%d", wanted, i);
 	}
+	return -EBUSY;
 }
 
 static int open_dir(int at, const char *name)
@@ -407,9 +407,10 @@ static int open_parent(int base)
 	return open_dir(base, "vmdev");
 }
 
-int cgroup_create(const char *name, const struct launch_limits *limits, int timeout_ms, int *ret_fd,
+int cgroup_create(const char *wanted, const struct launch_limits *limits, int *ret_fd,
 		  char **ret_error)
 {
+	char name[NAME_MAX + 1];
 	scope_free char *path = NULL;
 	scope_fd int base = -1;
 	scope_fd int parent = -1;
@@ -430,10 +431,7 @@ int cgroup_create(const char *name, const struct launch_limits *limits, int time
 	if (parent < 0)
 		return fail(ret_error, parent, "cgroup %s/vmdev cannot be made: %s", path,
 			    error_text(parent));
-	r = make_fresh(parent, name, timeout_ms);
-	if (r == -EBUSY)
-		return fail(ret_error, r, "cgroup %s/vmdev/%s is still in use by other processes",
-			    path, name);
+	r = make_fresh(parent, wanted, name, sizeof(name));
 	fd = r < 0 ? r : open_dir(parent, name);
 	if (fd < 0)
 		return fail(ret_error, fd, "cgroup %s/vmdev/%s cannot be made: %s", path, name,
