@@ -1,0 +1,487 @@
+/*
+ * Does what an attacker inside a device process would do, from inside: system calls made by a
+ * running worker or keeper itself.
+ *
+ *	sandbox-inject worker|keeper PID OUTSIDER-PID	every attempt of the table, as TAP
+ *	sandbox-inject trip PID				one socket(), and the filter's signal is delivered
+ *
+ * Runs in: a test, as root on the host, as the tracer of the device process.
+ * Trusts:  nothing that the process says; the kernel's answers are read with ptrace.
+ *
+ * A new process in the sandbox would not do: the worker cannot execute one, and what is to be tried is what this very
+ * process may do, with its filter, its namespaces, its ids and its descriptors. So the main thread is
+ * stopped, its registers are set to a system call, it is let run over a syscall instruction of
+ * its own text, and its registers are put back. The filter sees the call as the process's own.
+ *
+ * A call that the filter refuses queues a SIGSYS, which is taken away again (except by "trip"), so that one
+ * process can be asked everything. Every attempt is one that changes nothing if it were allowed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Arguments that are known only at run time. */
+enum {
+	ARG_TEXT = 0x7e570001,	  /* the address of the attempt's text */
+	ARG_ZEROS = 0x7e570002,	  /* the address of a zeroed page part */
+	ARG_OUTSIDER = 0x7e570003, /* a process outside: vmdevd */
+	ARG_SOCKET = 0x7e570004,  /* the address of a struct sockaddr_un with the attempt's text */
+};
+
+/* What the filter answers. */
+enum answer {
+	SIGNAL = 0, /* the call never happens; SIGSYS */
+	PASSES,	    /* the filter lets it through; another mechanism refuses, with attempt.error */
+	NOTHING,    /* the call works, and that is right: see the attempt's words */
+};
+
+struct attempt {
+	const char *what;
+	long nr;
+	uint64_t args[6];
+	const char *text;
+	enum answer keeper; /* of the worker it is always SIGNAL */
+	int error;	    /* for PASSES: the errno that the keeper gets */
+};
+
+#define NEW_NAMESPACES (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS)
+
+/* clang-format off */
+static const struct attempt attempts[] = {
+	/* paths */
+	{ "open the root directory", SYS_open, { ARG_TEXT, O_RDONLY | O_DIRECTORY }, "/" },
+	{ "openat the root directory", SYS_openat, { (uint64_t)AT_FDCWD, ARG_TEXT, O_RDONLY }, "/" },
+	{ "openat /etc/passwd", SYS_openat, { (uint64_t)AT_FDCWD, ARG_TEXT, O_RDONLY }, "/etc/passwd" },
+	{ "openat /proc/self/mem", SYS_openat, { (uint64_t)AT_FDCWD, ARG_TEXT, O_RDWR }, "/proc/self/mem" },
+	{ "openat below a descriptor", SYS_openat, { 10, ARG_TEXT, O_RDONLY }, ".." },
+	{ "openat2 /", SYS_openat2, { (uint64_t)AT_FDCWD, ARG_TEXT, ARG_ZEROS, 24 }, "/" },
+	{ "creat a file", SYS_creat, { ARG_TEXT, 0600 }, "/file" },
+	{ "open_by_handle_at", SYS_open_by_handle_at, { 10, ARG_ZEROS, 0 }, NULL },
+	{ "mkdir", SYS_mkdir, { ARG_TEXT, 0700 }, "/dir" },
+	{ "unlink", SYS_unlink, { ARG_TEXT }, "/file" },
+	{ "stat a path", SYS_stat, { ARG_TEXT, ARG_ZEROS }, "/" },
+	{ "chdir", SYS_chdir, { ARG_TEXT }, "/" },
+	{ "chroot", SYS_chroot, { ARG_TEXT }, "/" },
+	{ "memfd executed as a program", SYS_execve, { ARG_TEXT, 0, 0 }, "/proc/self/fd/6" },
+	{ "execve", SYS_execve, { ARG_TEXT, 0, 0 }, "/bin/sh" },
+	{ "execveat of another descriptor", SYS_execveat, { 6, ARG_TEXT, 0, 0, AT_EMPTY_PATH }, "" },
+	{ "execveat of a path", SYS_execveat, { (uint64_t)AT_FDCWD, ARG_TEXT, 0, 0, 0 }, "/bin/sh" },
+
+	/* sockets */
+	{ "socket AF_UNIX", SYS_socket, { AF_UNIX, SOCK_STREAM, 0 }, NULL },
+	{ "socket AF_INET", SYS_socket, { AF_INET, SOCK_STREAM, 0 }, NULL },
+	{ "socket AF_INET6", SYS_socket, { AF_INET6, SOCK_DGRAM, 0 }, NULL },
+	{ "socket AF_NETLINK", SYS_socket, { AF_NETLINK, SOCK_RAW, 0 }, NULL },
+	{ "socket AF_PACKET", SYS_socket, { AF_PACKET, SOCK_RAW, 0 }, NULL },
+	{ "socket AF_VSOCK", SYS_socket, { AF_VSOCK, SOCK_STREAM, 0 }, NULL },
+	{ "socket AF_ALG", SYS_socket, { AF_ALG, SOCK_SEQPACKET, 0 }, NULL },
+	{ "socketpair", SYS_socketpair, { AF_UNIX, SOCK_STREAM, 0, ARG_ZEROS }, NULL },
+	{ "connect an abstract address", SYS_connect, { 3, ARG_SOCKET, 12 }, "@vmdev" },
+	{ "bind the listening socket anew", SYS_bind, { 4, ARG_SOCKET, 12 }, "@vmdev" },
+	{ "setsockopt", SYS_setsockopt, { 3, SOL_SOCKET, SO_PASSCRED, ARG_ZEROS, 4 }, NULL },
+
+	/* other processes */
+	{ "signal a process outside", SYS_kill, { ARG_OUTSIDER, 0 }, NULL, PASSES, ESRCH },
+	{ "tkill a process outside", SYS_tkill, { ARG_OUTSIDER, 0 }, NULL },
+	{ "pidfd_open a process outside", SYS_pidfd_open, { ARG_OUTSIDER, 0 }, NULL },
+	{ "pidfd_open the keeper", SYS_pidfd_open, { 1, 0 }, NULL },
+	{ "pidfd_getfd: another device's descriptor", SYS_pidfd_getfd, { 3, 10, 0 }, NULL },
+	{ "pidfd_send_signal", SYS_pidfd_send_signal, { 3, 0, 0, 0 }, NULL },
+	{ "process_vm_readv of vmdevd", SYS_process_vm_readv, { ARG_OUTSIDER, ARG_ZEROS, 1, ARG_ZEROS, 1, 0 }, NULL },
+	{ "process_vm_writev of vmdevd", SYS_process_vm_writev, { ARG_OUTSIDER, ARG_ZEROS, 1, ARG_ZEROS, 1, 0 }, NULL },
+	{ "process_vm_readv of the keeper", SYS_process_vm_readv, { 1, ARG_ZEROS, 1, ARG_ZEROS, 1, 0 }, NULL },
+	{ "ptrace attach outside", SYS_ptrace, { PTRACE_SEIZE, ARG_OUTSIDER, 0, 0 }, NULL },
+	{ "ptrace attach the keeper", SYS_ptrace, { PTRACE_SEIZE, 1, 0, 0 }, NULL },
+	{ "ptrace traceme", SYS_ptrace, { PTRACE_TRACEME, 0, 0, 0 }, NULL },
+	{ "kcmp", SYS_kcmp, { ARG_OUTSIDER, 1, 0, 0, 0 }, NULL },
+	{ "sched_setscheduler", SYS_sched_setscheduler, { 0, SCHED_OTHER, ARG_ZEROS }, NULL },
+	{ "setpriority", SYS_setpriority, { 0, 0, 0 }, NULL },
+	{ "prlimit64 of a process outside", SYS_prlimit64, { ARG_OUTSIDER, 7, 0, ARG_ZEROS }, NULL },
+	{ "prlimit64 sets a limit", SYS_prlimit64, { 0, 7, ARG_ZEROS, 0 }, NULL },
+
+	/* mounts and namespaces */
+	{ "mount", SYS_mount, { ARG_TEXT, ARG_TEXT, ARG_TEXT, 0, 0 }, "/" },
+	{ "umount2", SYS_umount2, { ARG_TEXT, 2 }, "/" },
+	{ "pivot_root", SYS_pivot_root, { ARG_TEXT, ARG_TEXT }, "/" },
+	{ "open_tree", SYS_open_tree, { (uint64_t)AT_FDCWD, ARG_TEXT, 0 }, "/" },
+	{ "fsopen", SYS_fsopen, { ARG_TEXT, 0 }, "tmpfs" },
+	{ "move_mount", SYS_move_mount, { 10, ARG_TEXT, (uint64_t)AT_FDCWD, ARG_TEXT, 4 }, "/" },
+	{ "mount_setattr", SYS_mount_setattr, { (uint64_t)AT_FDCWD, ARG_TEXT, 0, ARG_ZEROS, 32 }, "/" },
+	{ "setns", SYS_setns, { 3, 0 }, NULL },
+	{ "unshare the user namespace", SYS_unshare, { CLONE_NEWUSER }, NULL },
+	{ "unshare the descriptor table", SYS_unshare, { CLONE_FILES }, NULL },
+	{ "clone into new namespaces", SYS_clone, { NEW_NAMESPACES | SIGCHLD, 0, 0, 0, 0 }, NULL },
+	{ "clone that escapes being waited for", SYS_clone, { CLONE_PARENT | SIGCHLD, 0, 0, 0, 0 }, NULL },
+	{ "fork", SYS_fork, { 0 }, NULL },
+	{ "vfork", SYS_vfork, { 0 }, NULL },
+	{ "clone3", SYS_clone3, { ARG_ZEROS, 88 }, NULL, PASSES, ENOSYS },
+
+	/* io_uring */
+	{ "a new io_uring", SYS_io_uring_setup, { 8, ARG_ZEROS }, NULL, NOTHING },
+	{ "io_uring_register on a ring", SYS_io_uring_register, { 16, 0xff, 0, 0 }, NULL, NOTHING },
+	{ "io_setup (Linux AIO)", SYS_io_setup, { 8, ARG_ZEROS }, NULL },
+
+	/* capabilities and privileges */
+	{ "capset", SYS_capset, { ARG_ZEROS, ARG_ZEROS }, NULL },
+	{ "setuid 0", SYS_setuid, { 0 }, NULL },
+	{ "setresuid 0", SYS_setresuid, { 0, 0, 0 }, NULL },
+	{ "setgid 0", SYS_setgid, { 0 }, NULL },
+	{ "setgroups", SYS_setgroups, { 0, 0 }, NULL },
+	{ "sethostname", SYS_sethostname, { ARG_TEXT, 1 }, "x" },
+	{ "chown of a descriptor", SYS_fchown, { 10, 0, 0 }, NULL },
+	{ "fchmod of the image", SYS_fchmod, { 10, 0666 }, NULL },
+	{ "iopl", SYS_iopl, { 0 }, NULL },
+	{ "init_module", SYS_init_module, { ARG_ZEROS, 0, ARG_TEXT }, "" },
+	{ "finit_module", SYS_finit_module, { 10, ARG_TEXT, 0 }, "" },
+	{ "kexec_load", SYS_kexec_load, { 0, 0, 0, 0 }, NULL },
+	{ "reboot", SYS_reboot, { 0, 0, 0, 0 }, NULL },
+	{ "swapoff", SYS_swapoff, { ARG_TEXT }, "/" },
+	{ "settimeofday", SYS_settimeofday, { 0, 0 }, NULL },
+	{ "syslog", SYS_syslog, { 10, 0, 0 }, NULL },
+
+	/* the kernel's large surfaces */
+	{ "bpf", SYS_bpf, { 0, ARG_ZEROS, 16 }, NULL },
+	{ "perf_event_open", SYS_perf_event_open, { ARG_ZEROS, 0, (uint64_t)-1, (uint64_t)-1, 0 }, NULL },
+	{ "userfaultfd", SYS_userfaultfd, { 0 }, NULL },
+	{ "keyctl", SYS_keyctl, { KEYCTL_GET_KEYRING_ID, (uint64_t)KEY_SPEC_SESSION_KEYRING, 0 }, NULL },
+	{ "add_key", SYS_add_key, { ARG_TEXT, ARG_TEXT, 0, 0, 0 }, "user" },
+	{ "request_key", SYS_request_key, { ARG_TEXT, ARG_TEXT, 0, 0 }, "user" },
+	{ "inotify_init1", SYS_inotify_init1, { 0 }, NULL },
+	{ "fanotify_init", SYS_fanotify_init, { 0, 0 }, NULL },
+	{ "landlock_create_ruleset", SYS_landlock_create_ruleset, { 0, 0, 1 }, NULL },
+	{ "shmget", SYS_shmget, { 0, 4096, 0 }, NULL },
+	{ "mq_open", SYS_mq_open, { ARG_TEXT, 0, 0, 0 }, "q" },
+	{ "name_to_handle_at", SYS_name_to_handle_at, { 10, ARG_TEXT, ARG_ZEROS, ARG_ZEROS, AT_EMPTY_PATH }, "" },
+	{ "personality", SYS_personality, { 0xffffffff }, NULL },
+	{ "modify_ldt", SYS_modify_ldt, { 0, ARG_ZEROS, 0 }, NULL },
+
+	/* code */
+	{ "mmap executable memory", SYS_mmap, { 0, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, 6, 0 }, NULL },
+	{ "mmap anonymous executable memory", SYS_mmap, { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0 }, NULL },
+	{ "mprotect to executable", SYS_mprotect, { ARG_ZEROS, 4096, PROT_READ | PROT_EXEC }, NULL },
+	{ "pkey_mprotect to executable", SYS_pkey_mprotect, { ARG_ZEROS, 4096, PROT_READ | PROT_EXEC, (uint64_t)-1 }, NULL },
+
+	/* calls that are allowed, with arguments that are not */
+	{ "ioctl TIOCSTI", SYS_ioctl, { 2, TIOCSTI, ARG_ZEROS }, NULL },
+	{ "ioctl TIOCLINUX", SYS_ioctl, { 2, TIOCLINUX, ARG_ZEROS }, NULL },
+	{ "ioctl BLKDISCARD", SYS_ioctl, { 10, 0x1277, ARG_ZEROS }, NULL },
+	{ "ioctl FIOASYNC", SYS_ioctl, { 3, FIOASYNC, ARG_ZEROS }, NULL },
+	{ "prctl PR_SET_DUMPABLE 1", SYS_prctl, { PR_SET_DUMPABLE, 1, 0, 0, 0 }, NULL },
+	{ "prctl PR_SET_SECCOMP", SYS_prctl, { PR_SET_SECCOMP, 1, 0, 0, 0 }, NULL },
+	{ "prctl PR_SET_PTRACER", SYS_prctl, { PR_SET_PTRACER, 1, 0, 0, 0 }, NULL },
+	{ "prctl PR_CAP_AMBIENT", SYS_prctl, { PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0 }, NULL },
+	{ "prctl PR_SET_MM", SYS_prctl, { PR_SET_MM, PR_SET_MM_BRK, 0, 0, 0 }, NULL },
+	{ "fcntl F_SETOWN", SYS_fcntl, { 3, F_SETOWN, ARG_OUTSIDER }, NULL },
+	{ "fcntl F_SETSIG", SYS_fcntl, { 3, 10, SIGIO }, NULL },
+	{ "fcntl F_OFD_SETLK", SYS_fcntl, { 10, F_OFD_SETLK, ARG_ZEROS }, NULL },
+	{ "fcntl F_SETFL with O_ASYNC", SYS_fcntl, { 3, F_SETFL, O_ASYNC }, NULL },
+	{ "seccomp with a listener", SYS_seccomp, { 1, 8, ARG_ZEROS }, NULL },
+	{ "seccomp strict mode", SYS_seccomp, { 0, 0, 0 }, NULL },
+	{ "arch_prctl ARCH_SET_GS", SYS_arch_prctl, { 0x1001, 0 }, NULL },
+	{ "futex with priority inheritance", SYS_futex, { ARG_ZEROS, 6, 0, 0, 0, 0 }, NULL },
+	{ "futex requeue with priority inheritance", SYS_futex, { ARG_ZEROS, 12, 0, 0, 0, 0 }, NULL },
+	{ "truncate the image by path", SYS_truncate, { ARG_TEXT, 0 }, "/" },
+};
+/* clang-format on */
+
+struct target {
+	pid_t pid;
+	pid_t outsider;
+	int mem;
+	uint64_t syscall_at; /* a syscall instruction */
+	uint64_t scratch;    /* below its stack */
+	struct user_regs_struct saved;
+};
+
+enum {
+	SCRATCH_TEXT = 0,
+	SCRATCH_SOCKET = 256,
+	SCRATCH_ZEROS = 512,
+	SCRATCH_LEN = 1024,
+};
+
+static _Noreturn void die(const char *what)
+{
+	fprintf(stderr, "sandbox-inject: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+static void await_stop(const struct target *t, int *ret_status)
+{
+	if (waitpid(t->pid, ret_status, __WALL) != t->pid)
+		die("waitpid");
+	if (!WIFSTOPPED(*ret_status)) {
+		printf("Bail out! the process ended (status 0x%x)\n", (unsigned)*ret_status);
+		exit(1);
+	}
+}
+
+/* A syscall instruction in the process's own text; its address. */
+static uint64_t find_syscall(const struct target *t)
+{
+	char path[64], line[512];
+	uint64_t start, end;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)t->pid);
+	maps = fopen(path, "re");
+	if (!maps)
+		die(path);
+	while (fgets(line, sizeof(line), maps)) {
+		char perms[8];
+		uint8_t *text;
+		uint8_t *hit;
+
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, perms) != 3 || perms[2] != 'x')
+			continue;
+		text = malloc(end - start);
+		if (!text || pread(t->mem, text, end - start, (off_t)start) != (ssize_t)(end - start)) {
+			free(text);
+			continue;
+		}
+		hit = memmem(text, end - start, "\x0f\x05", 2);
+		start += hit ? (uint64_t)(hit - text) : 0;
+		free(text);
+		if (hit) {
+			fclose(maps);
+			return start;
+		}
+	}
+	die("no syscall instruction");
+}
+
+static void attach(struct target *t)
+{
+	char path[64];
+	int status;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)t->pid);
+	t->mem = open(path, O_RDWR | O_CLOEXEC);
+	if (t->mem < 0)
+		die(path);
+	if (ptrace(PTRACE_SEIZE, t->pid, NULL, (void *)(intptr_t)PTRACE_O_TRACESYSGOOD) < 0)
+		die("PTRACE_SEIZE");
+	if (ptrace(PTRACE_INTERRUPT, t->pid, NULL, NULL) < 0)
+		die("PTRACE_INTERRUPT");
+	await_stop(t, &status);
+	if (ptrace(PTRACE_GETREGS, t->pid, NULL, &t->saved) < 0)
+		die("PTRACE_GETREGS");
+	t->syscall_at = find_syscall(t);
+	t->scratch = ((t->saved.rsp - 128) & ~UINT64_C(63)) - SCRATCH_LEN;
+}
+
+static void detach(const struct target *t)
+{
+	if (ptrace(PTRACE_SETREGS, t->pid, NULL, &t->saved) < 0)
+		die("PTRACE_SETREGS");
+	if (ptrace(PTRACE_DETACH, t->pid, NULL, NULL) < 0)
+		die("PTRACE_DETACH");
+}
+
+static void write_scratch(const struct target *t, const char *text)
+{
+	char scratch[SCRATCH_LEN] = { 0 };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	if (text) {
+		snprintf(scratch + SCRATCH_TEXT, SCRATCH_SOCKET, "%s", text);
+		snprintf(address.sun_path, sizeof(address.sun_path), "%s", text);
+		if (address.sun_path[0] == '@')
+			address.sun_path[0] = '\0';
+		memcpy(scratch + SCRATCH_SOCKET, &address, sizeof(address));
+	}
+	if (pwrite(t->mem, scratch, sizeof(scratch), (off_t)t->scratch) != sizeof(scratch))
+		die("writing the process's stack");
+}
+
+static uint64_t resolve(const struct target *t, uint64_t arg)
+{
+	switch (arg) {
+	case ARG_TEXT:
+		return t->scratch + SCRATCH_TEXT;
+	case ARG_SOCKET:
+		return t->scratch + SCRATCH_SOCKET;
+	case ARG_ZEROS:
+		return t->scratch + SCRATCH_ZEROS;
+	case ARG_OUTSIDER:
+		return (uint64_t)t->outsider;
+	default:
+		return arg;
+	}
+}
+
+/* Runs the process to the next entry to or exit from a system call. */
+static void run_to_boundary(const struct target *t)
+{
+	int status;
+
+	do {
+		if (ptrace(PTRACE_SYSCALL, t->pid, NULL, NULL) < 0)
+			die("PTRACE_SYSCALL");
+		await_stop(t, &status);
+	} while (WSTOPSIG(status) != (SIGTRAP | 0x80));
+}
+
+/* Is a SIGSYS of this very call waiting for the thread? */
+static bool signal_is_queued(const struct target *t, long nr)
+{
+	struct __ptrace_peeksiginfo_args args = { .off = 0, .flags = 0, .nr = 8 };
+	siginfo_t infos[8];
+	long n = ptrace(PTRACE_PEEKSIGINFO, t->pid, &args, infos);
+
+	for (long i = 0; i < n; i++)
+		if (infos[i].si_signo == SIGSYS && infos[i].si_syscall == (int)nr)
+			return true;
+	return false;
+}
+
+/* Lets the queued SIGSYS come as far as the tracer, and no further. */
+static void take_signal(const struct target *t)
+{
+	int status;
+
+	do {
+		if (ptrace(PTRACE_SINGLESTEP, t->pid, NULL, NULL) < 0)
+			die("PTRACE_SINGLESTEP");
+		await_stop(t, &status);
+	} while (WSTOPSIG(status) != SIGSYS);
+}
+
+/* Makes the process do one system call. True: its filter refused; else *ret_result is what it returned. */
+static bool inject(const struct target *t, const struct attempt *a, long *ret_result)
+{
+	struct user_regs_struct regs = t->saved;
+
+	write_scratch(t, a->text);
+	regs.rip = t->syscall_at;
+	regs.rax = (uint64_t)a->nr;
+	regs.orig_rax = (uint64_t)-1;
+	regs.rdi = resolve(t, a->args[0]);
+	regs.rsi = resolve(t, a->args[1]);
+	regs.rdx = resolve(t, a->args[2]);
+	regs.r10 = resolve(t, a->args[3]);
+	regs.r8 = resolve(t, a->args[4]);
+	regs.r9 = resolve(t, a->args[5]);
+	if (ptrace(PTRACE_SETREGS, t->pid, NULL, &regs) < 0)
+		die("PTRACE_SETREGS");
+	run_to_boundary(t);
+	run_to_boundary(t);
+	if (ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
+		die("PTRACE_GETREGS");
+	*ret_result = (long)regs.rax;
+	return signal_is_queued(t, a->nr);
+}
+
+static bool judge(const struct attempt *a, bool keeper, bool refused, long result, char *words,
+		  size_t size)
+{
+	enum answer expected = keeper ? a->keeper : SIGNAL;
+
+	if (refused) {
+		snprintf(words, size, "filter");
+		return expected == SIGNAL;
+	}
+	if (result < 0)
+		snprintf(words, size, "%s", strerrorname_np((int)-result));
+	else
+		snprintf(words, size, "ALLOWED, returned %ld", result);
+	if (expected == NOTHING)
+		snprintf(words, size, "allowed to the keeper: a starting worker needs it");
+	return expected == NOTHING || (expected == PASSES && result == -a->error);
+}
+
+static int try_all(struct target *t, bool keeper)
+{
+	const size_t n = sizeof(attempts) / sizeof(*attempts);
+	size_t n_bad = 0;
+
+	printf("1..%zu\n", n);
+	attach(t);
+	for (size_t i = 0; i < n; i++) {
+		char words[128];
+		long result = 0;
+		bool refused, good;
+
+		if (keeper && attempts[i].keeper == NOTHING) {
+			printf("ok %zu - %s # SKIP allowed: a starting worker is under this filter\n",
+			       i + 1, attempts[i].what);
+			continue;
+		}
+		refused = inject(t, &attempts[i], &result);
+		if (refused)
+			take_signal(t);
+		good = judge(&attempts[i], keeper, refused, result, words, sizeof(words));
+		printf("%sok %zu - %s (%s)\n", good ? "" : "not ", i + 1, attempts[i].what, words);
+		n_bad += !good;
+	}
+	detach(t);
+	return n_bad == 0 ? 0 : 1;
+}
+
+/* The same call, and the signal is not taken away: the worker's handler has it. */
+static int trip(struct target *t)
+{
+	static const struct attempt a = {
+		"socket AF_INET", SYS_socket, { AF_INET, SOCK_STREAM, 0 }, NULL
+	};
+	long result;
+
+	attach(t);
+	if (!inject(t, &a, &result)) {
+		detach(t);
+		fprintf(stderr, "sandbox-inject: the filter let socket() through\n");
+		return 1;
+	}
+	if (ptrace(PTRACE_DETACH, t->pid, NULL, NULL) < 0)
+		die("PTRACE_DETACH");
+	return 0;
+}
+
+static pid_t parse_pid(const char *text)
+{
+	char *end;
+	long pid = strtol(text, &end, 10);
+
+	if (*end != '\0' || pid <= 0) {
+		fprintf(stderr, "sandbox-inject: \"%s\" is not a pid\n", text);
+		exit(2);
+	}
+	return (pid_t)pid;
+}
+
+int main(int argc, char **argv)
+{
+	struct target t = { .mem = -1 };
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc == 3 && strcmp(argv[1], "trip") == 0) {
+		t.pid = parse_pid(argv[2]);
+		return trip(&t);
+	}
+	if (argc == 4 && (strcmp(argv[1], "worker") == 0 || strcmp(argv[1], "keeper") == 0)) {
+		t.pid = parse_pid(argv[2]);
+		t.outsider = parse_pid(argv[3]);
+		return try_all(&t, strcmp(argv[1], "keeper") == 0);
+	}
+	fprintf(stderr, "usage: sandbox-inject worker|keeper PID OUTSIDER-PID\n"
+			"       sandbox-inject trip PID\n");
+	return 2;
+}
