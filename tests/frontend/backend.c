@@ -237,13 +237,17 @@ bool backend_alive(struct backend *b)
 	       info.si_pid == 0;
 }
 
+/* The last lines of it. */
 void backend_show_log(const struct backend *b)
 {
-	char line[512];
+	char lines[8][256] = {};
 	FILE *f = fopen(b->log, "re");
+	unsigned i, n = 0;
 
-	while (f && fgets(line, sizeof(line), f))
-		fprintf(stderr, "#   back-end: %s", line);
+	while (f && fgets(lines[n % 8], sizeof(lines[0]), f))
+		n++;
+	for (i = n < 8 ? 0 : n - 8; i < n; i++)
+		fprintf(stderr, "#   back-end: %s", lines[i % 8]);
 	if (f)
 		fclose(f);
 }
