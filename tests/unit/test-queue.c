@@ -222,7 +222,19 @@ static void pop_counts_what_is_in_flight_against_the_ring(void **state)
 	start();
 	driver_offer(&d, 0);
 	pop(0);
+	driver_offer(&d, 2);
 	d.avail->idx = SIZE + 1;
+	check_broken(QUEUE_BAD_INDEX, CHAIN_OK);
+}
+
+static void pop_rejects_an_index_that_takes_back_what_is_in_flight(void **state)
+{
+	start();
+	driver_offer(&d, 0);
+	driver_offer(&d, 2);
+	pop(0);
+	pop(2);
+	d.avail->idx = 1;
 	check_broken(QUEUE_BAD_INDEX, CHAIN_OK);
 }
 
@@ -574,6 +586,7 @@ int main(void)
 		TEST(pop_rejects_an_index_that_runs_ahead),
 		TEST(pop_rejects_an_index_that_runs_back),
 		TEST(pop_counts_what_is_in_flight_against_the_ring),
+		TEST(pop_rejects_an_index_that_takes_back_what_is_in_flight),
 		TEST(pop_rejects_a_head_in_flight_already),
 		TEST(pop_rejects_a_head_pushed_but_not_published),
 		TEST(pop_rejects_looped_chain),
