@@ -234,6 +234,7 @@ static void pop_rejects_an_index_that_takes_back_what_is_in_flight(void **state)
 	driver_offer(&d, 2);
 	pop(0);
 	pop(2);
+	d.avail->ring[2] = 4;
 	d.avail->idx = 1;
 	check_broken(QUEUE_BAD_INDEX, CHAIN_OK);
 }
@@ -525,6 +526,34 @@ static void the_log_has_the_pages_of_each_element_of_a_batch(void **state)
 	fd_close(fd);
 }
 
+static void the_log_has_both_ends_of_a_batch_that_wraps(void **state)
+{
+	int fd = fd_open_memfd("log", 8, 0);
+	uint64_t bits = 0;
+
+	driver_stop(&d);
+	driver_start(&d, 1024);
+	driver_request(&d, 0);
+	driver_request(&d, 2);
+	assert_int_equal(memory_log_set(&d.memory, 8, 0, fd), MEMORY_OK);
+	d.spec.log_used = true;
+	/* The index in page 3, elements 0 to 511 in page 4, 512 to 1023 in page 5. */
+	d.spec.used_log.v = 4 * 4096 - 4;
+	driver_set_idx(&d, 1023);
+	start();
+	driver_offer(&d, 0);
+	driver_offer(&d, 2);
+	pop(0);
+	pop(2);
+	queue_push(&q, 0, 0);
+	queue_push(&q, 2, 0);
+	assert_int_equal(pwrite(fd, &bits, 8, 0), 8);
+	queue_publish(&q);
+	assert_int_equal(pread(fd, &bits, 8, 0), 8);
+	assert_true(bits == (1u << 3 | 1u << 4 | 1u << 5));
+	fd_close(fd);
+}
+
 static void remap_follows_the_memory_table(void **state)
 {
 	start();
@@ -604,6 +633,7 @@ int main(void)
 		TEST(notify_flag_is_set_and_cleared_without_event_idx),
 		TEST(each_write_to_the_used_ring_is_logged),
 		TEST(the_log_has_the_pages_of_each_element_of_a_batch),
+		TEST(the_log_has_both_ends_of_a_batch_that_wraps),
 		TEST(remap_follows_the_memory_table),
 		TEST(a_ring_restarts_at_zero_after_a_reset_of_the_driver),
 		TEST(verdicts_have_texts),
