@@ -1,5 +1,5 @@
 /*
- * A backing store with delayed O_DIRECT writes, without device-mapper.
+ * A backing store with delayed O_DIRECT reads and writes, without device-mapper.
  *
  * Runs in: a child of the fence test, as root. Trusts: the kernel's FUSE requests.
  *
@@ -44,7 +44,7 @@ enum {
 struct held {
 	uint64_t unique, offset, due_ns;
 	uint32_t len;
-	uint8_t *data;
+	uint8_t *data; /* of a write; NULL: a read */
 };
 
 struct server {
@@ -133,12 +133,36 @@ static void do_open(struct server *s, const struct fuse_in_header *h)
 	reply(s, h->unique, 0, &out, sizeof(out));
 }
 
+static void read_land(struct server *s, uint64_t unique, uint64_t offset, uint32_t len)
+{
+	uint64_t left = offset < s->size ? s->size - offset : 0;
+
+	reply(s, unique, 0, s->disk + offset, len < left ? len : left);
+}
+
+static struct held *hold(struct server *s, uint64_t unique, uint64_t offset, uint32_t len)
+{
+	struct held *d = &s->held[s->n_held++];
+
+	*d = (struct held){
+		.unique = unique,
+		.offset = offset,
+		.len = len,
+		.due_ns = now_ns() + s->control->delay_ms * UINT64_C(1000000),
+	};
+	s->control->n_held++;
+	return d;
+}
+
 static void do_read(struct server *s, const struct fuse_in_header *h, const void *in)
 {
 	const struct fuse_read_in *r = in;
-	uint64_t left = r->offset < s->size ? s->size - r->offset : 0;
 
-	reply(s, h->unique, 0, s->disk + r->offset, r->size < left ? r->size : left);
+	if (s->control->n_reads_to_delay > 0 && s->n_held < MAX_HELD) {
+		s->control->n_reads_to_delay--;
+		hold(s, h->unique, r->offset, r->size);
+	} else
+		read_land(s, h->unique, r->offset, r->size);
 }
 
 static void write_land(struct server *s, uint64_t unique, uint64_t offset, const void *data,
@@ -154,19 +178,12 @@ static void write_land(struct server *s, uint64_t unique, uint64_t offset, const
 static void write_hold(struct server *s, const struct fuse_in_header *h,
 		       const struct fuse_write_in *w)
 {
-	struct held *d = &s->held[s->n_held++];
+	uint8_t *data = malloc(w->size + 1);
 
-	*d = (struct held){
-		.unique = h->unique,
-		.offset = w->offset,
-		.len = w->size,
-		.due_ns = now_ns() + s->control->delay_ms * UINT64_C(1000000),
-		.data = malloc(w->size),
-	};
-	if (!d->data)
+	if (!data)
 		err(1, "slowfs");
-	memcpy(d->data, w + 1, w->size);
-	s->control->n_held++;
+	memcpy(data, w + 1, w->size);
+	hold(s, h->unique, w->offset, w->size)->data = data;
 }
 
 static void do_write(struct server *s, const struct fuse_in_header *h, const void *in)
@@ -175,8 +192,8 @@ static void do_write(struct server *s, const struct fuse_in_header *h, const voi
 
 	if (w->offset > s->size || w->size > s->size - w->offset)
 		reply(s, h->unique, -ENOSPC, NULL, 0);
-	else if (s->control->n_to_delay > 0 && s->n_held < MAX_HELD) {
-		s->control->n_to_delay--;
+	else if (s->control->n_writes_to_delay > 0 && s->n_held < MAX_HELD) {
+		s->control->n_writes_to_delay--;
 		write_hold(s, h, w);
 	} else
 		write_land(s, h->unique, w->offset, w + 1, w->size);
@@ -237,7 +254,10 @@ static int held_land(struct server *s)
 			i++;
 			continue;
 		}
-		write_land(s, d->unique, d->offset, d->data, d->len);
+		if (d->data)
+			write_land(s, d->unique, d->offset, d->data, d->len);
+		else
+			read_land(s, d->unique, d->offset, d->len);
 		free(d->data);
 		*d = s->held[--s->n_held];
 		s->control->n_held--;

@@ -1,5 +1,5 @@
-/* A file whose writes land late on demand: a FUSE file system of one file, served by a child
- * process. */
+/* A file whose reads and writes land late on demand: a FUSE file system of one file, served by a
+ * child process. */
 #pragma once
 
 #include <stdatomic.h>
@@ -9,10 +9,11 @@
 
 /* Shared between the test and the serving child. */
 struct slowfs_control {
-	_Atomic unsigned delay_ms;     /* how long a chosen write is held back */
-	_Atomic int n_to_delay;	       /* how many of the next writes are chosen */
-	_Atomic unsigned n_held;       /* chosen writes now held back */
-	_Atomic unsigned n_landed;     /* chosen writes that have landed */
+	_Atomic unsigned delay_ms;     /* how long a chosen request is held back */
+	_Atomic int n_writes_to_delay; /* how many of the next writes are chosen */
+	_Atomic int n_reads_to_delay;  /* how many of the next reads are chosen */
+	_Atomic unsigned n_held;       /* chosen requests now held back */
+	_Atomic unsigned n_landed;     /* chosen requests that have landed */
 	_Atomic unsigned n_writes;     /* all writes that have landed */
 	_Atomic unsigned n_interrupts; /* FUSE_INTERRUPT requests seen */
 };
