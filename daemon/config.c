@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/text.h"
 #include "devices/base/scope.h"
 
 const char *device_type_to_string(enum device_type type)
@@ -174,6 +175,8 @@ void config_errors_add(struct config_errors *errors, const char *format, ...)
 	if (vasprintf(&line, format, args) < 0)
 		line = NULL;
 	va_end(args);
+	if (line)
+		text_clean(line);
 	if (line)
 		errors->lines[errors->n++] = line;
 	else

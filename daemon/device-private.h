@@ -1,0 +1,72 @@
+/*
+ * The inside of a device, for device*.c only.
+ *
+ * Runs in: vmdevd. Trusts: see device.h.
+ */
+#pragma once
+
+#include "daemon/device.h"
+#include "daemon/journal.h"
+#include "daemon/lines.h"
+
+enum {
+	/* Dispatches per second of what a worker can make vmdevd read; the rest waits in the
+	   kernel. */
+	DEVICE_MAX_DISPATCHES = 500,
+	DEVICE_REASON_LEN = 800,
+	DEVICE_FAILURE_LEN = 520, /* any text of the contract */
+};
+
+struct device {
+	const struct device_host *host;
+	struct device_config *config;
+	struct device_config *next_config; /* for the next launch; NULL: none */
+	uint32_t uid_index;
+	enum device_state state;
+	bool start_again; /* stopping is half of a restart */
+	char socket_path[128];
+	int listen_fd;
+
+	/* what runs; keeper_pid 0: nothing */
+	struct launched launched;
+	sd_event_source *control, *log, *exit;
+	sd_event_source *timer;
+	pid_t worker_pid; /* 0: not known */
+	uint32_t generation;
+	bool frontend; /* a front-end is connected, as far as the contract has said */
+
+	/* rung 2's count */
+	uint64_t window_start_usec;
+	unsigned window_n;
+
+	/* records */
+	uint64_t since_usec; /* CLOCK_REALTIME of the last change of state */
+	uint64_t n_restarts, n_relaunches, n_connections, n_violations, n_poisoned,
+		n_protocol_errors;
+	uint64_t n_refused; /* messages that were malformed or out of place */
+	uint64_t last_recovery_ns;
+	bool has_recovered;
+	char last_violation[48];
+	char reason[DEVICE_REASON_LEN];	  /* why it failed; "": nothing to say */
+	char failure[DEVICE_FAILURE_LEN]; /* the last CONTRACT_MSG_FAILED of this launch */
+	struct lines lines;
+	struct log_rate death_rate, protocol_rate, refuse_rate;
+};
+
+#define device_journal(d, level_, id_, ...)                                                        \
+	journal_write(&(struct journal_about){ .level = (level_),                                  \
+					       .id = (id_),                                        \
+					       .vm = (d)->config->vm,                              \
+					       .device = (d)->config->name },                      \
+		      __VA_ARGS__)
+
+/* device-contract.c: everything that is there to be read, within bounds. */
+void device_contract_read(struct device *device);
+
+/* device-process.c */
+int device_launch(struct device *device, char **ret_error);
+/* Asks the device to stop; a negative errno if it cannot be asked. */
+int device_ask_to_stop(struct device *device);
+void device_kill(struct device *device);
+/* Gives up what belonged to the sandbox that has ended. */
+void device_forget(struct device *device);
