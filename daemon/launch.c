@@ -224,6 +224,18 @@ static int prepare_log(struct launch *launch)
 	return r < 0 ? r : fd_set_nonblock(launch->log_fd);
 }
 
+/* Standard input and output, which the contract does not use. */
+static int prepare_null(struct launch *launch)
+{
+	scope_fd int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = give(launch, PLAN_FD_INPUT, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+	return r < 0 ? r : give(launch, PLAN_FD_OUTPUT, take_fd(&fd));
+}
+
 static int prepare_listen(struct launch *launch, const struct launch_spec *spec)
 {
 	int raised = descriptors_raise(spec->listen_fd);
@@ -251,6 +263,8 @@ static int prepare(struct launch *launch, const struct launch_spec *spec, char *
 		r = prepare_control(launch);
 	if (r >= 0)
 		r = prepare_log(launch);
+	if (r >= 0)
+		r = prepare_null(launch);
 	if (r >= 0)
 		r = prepare_listen(launch, spec);
 	if (r >= 0)

@@ -65,6 +65,10 @@ static const struct {
 	int number;
 	const char *reason;
 } fd_infos[] = {
+	[PLAN_FD_INPUT] = { "null", 0,
+			    "/dev/null; the keeper fills the gaps in the contract's numbers with "
+			    "it" },
+	[PLAN_FD_OUTPUT] = { "null", 1, "/dev/null: what a library prints by mistake ends here" },
 	[PLAN_FD_LOG] = { "log", CONTRACT_FD_LOG,
 			  "records reach vmdevd's journal with our name on" },
 	[PLAN_FD_CONTROL] = { "control", CONTRACT_FD_CONTROL,

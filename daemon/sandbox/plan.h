@@ -27,6 +27,8 @@
 
 /* Who owns what a descriptor of the child is for; the numbers are contract.h's. */
 enum plan_fd {
+	PLAN_FD_INPUT,
+	PLAN_FD_OUTPUT,
 	PLAN_FD_LOG,
 	PLAN_FD_CONTROL,
 	PLAN_FD_LISTEN,
