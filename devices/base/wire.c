@@ -124,11 +124,11 @@ size_t wire_get_text(struct wire_reader *r, char *buf, size_t buf_len)
 	}
 	if (len >= buf_len || (len && !wire_is_text(r->p, len)))
 		r->bad = true;
-	p = r->bad ? NULL : wire_next(r, len);
-	if (!p)
-		len = 0;
-	if (len)
+	p = r->bad || len == 0 ? NULL : wire_next(r, len);
+	if (p)
 		memcpy(buf, p, len);
+	else
+		len = 0;
 	buf[len] = '\0';
 	return len;
 }
@@ -151,8 +151,9 @@ void wire_put_bytes(struct wire_writer *w, const void *buf, size_t len)
 		w->bad = true;
 		return;
 	}
-	if (len)
-		memcpy(w->p, buf, len);
+	if (len == 0)
+		return;
+	memcpy(w->p, buf, len);
 	w->p += len;
 }
 

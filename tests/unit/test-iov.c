@@ -29,13 +29,15 @@ static void len_is_the_sum(void **state)
 
 static void read_crosses_elements_from_any_offset(void **state)
 {
+	static const char all[] = "abcdefgh";
+
 	for (size_t offset = 0; offset <= 9; offset++) {
 		for (size_t len = 0; len <= 10; len++) {
 			size_t left = offset < 8 ? 8 - offset : 0, want = len < left ? len : left;
 			char buf[16] = { 0 };
 
 			assert_int_equal(iov_read(iov, 4, offset, buf, len), want);
-			assert_memory_equal(buf, "abcdefgh" + (want ? offset : 0), want);
+			assert_memory_equal(buf, &all[want ? offset : 0], want);
 			assert_int_equal(buf[want], 0);
 		}
 	}
