@@ -1,7 +1,8 @@
 /*
  * Time, as the processes of a device take it: CLOCK_MONOTONIC in nanoseconds.
  *
- * Runs in: every process. Trusts: nothing. Works without a system call where the vDSO has a clock source.
+ * Runs in: every process. Trusts: nothing. Works without a system call where the vDSO has a clock
+ * source.
  */
 #pragma once
 

@@ -20,6 +20,8 @@
  *and CONTRACT_FD_INFLIGHT between sessions, when no worker runs.)
  *  2. Every descriptor from CONTRACT_FD_SESSION up belongs to the vhost-user session in the state
  *memfd. One that the session does not name is a leftover of a killed worker and is closed.
+ *     To that end the keeper fills the gaps below CONTRACT_FD_SESSION with /dev/null: the kernel
+ *gives every new descriptor a number of the session.
  *  3. Contract descriptors have no CLOEXEC: the keeper re-executes itself and they outlive that.
  */
 #pragma once
@@ -35,6 +37,7 @@ enum {
 	CONTRACT_FD_FILTER =
 		7, /* sealed memfd: the worker's struct sock_filter[]; absent by hand */
 	CONTRACT_FD_INFLIGHT = 8,  /* the device's own in-flight region, made by the keeper */
+	CONTRACT_FD_STOP = 9,	   /* eventfd made by the keeper: it asks the worker to stop */
 	CONTRACT_FD_RESOURCE = 10, /* first of the device type's resources */
 	CONTRACT_FD_RESOURCE_MAX = 15,
 	CONTRACT_FD_RING = 16, /* io_uring of I/O thread i is CONTRACT_FD_RING + i */

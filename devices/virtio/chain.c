@@ -14,6 +14,7 @@ static const char *const chain_verdicts[] = {
 	[CHAIN_TOO_LONG] = "a descriptor chain that is too long",
 	[CHAIN_INDIRECT_NESTED] = "an indirect descriptor where none may be",
 	[CHAIN_INDIRECT_LEN] = "an indirect table of unusable length",
+	[CHAIN_TOO_SHORT] = "a chain without room for an answer",
 	[CHAIN_INDIRECT_OFF] = "an indirect descriptor without the feature",
 };
 static_assert(sizeof(chain_verdicts) / sizeof(chain_verdicts[0]) == CHAIN_INDIRECT_OFF + 1,

@@ -38,6 +38,7 @@ enum chain_verdict {
 	CHAIN_TOO_LONG,	       /* more elements than iov_max, or more bytes than 32 bits hold */
 	CHAIN_INDIRECT_NESTED, /* indirect in indirect, or indirect with next (§2.7.5.3.1) */
 	CHAIN_INDIRECT_LEN,    /* a table whose length is 0 or no multiple of 16 or too large */
+	CHAIN_TOO_SHORT,	      /* for the device type: no room for what it must answer */
 	CHAIN_INDIRECT_OFF,    /* indirect although the feature was not negotiated */
 };
 const char *chain_verdict_to_string(enum chain_verdict v);

@@ -316,3 +316,8 @@ uint32_t queue_n_inflight(const struct queue *q)
 {
 	return (uint16_t)(q->last_avail - q->used_idx);
 }
+
+bool queue_is_taken(const struct queue *q, uint16_t head)
+{
+	return q->taken[head] == QUEUE_HEAD_TAKEN;
+}

@@ -124,6 +124,9 @@ bool queue_should_signal(struct queue *q);
 bool queue_enable_notify(struct queue *q);
 void queue_disable_notify(struct queue *q);
 
+/* Is head taken and not pushed? head is < size. */
+bool queue_is_taken(const struct queue *q, uint16_t head);
+
 /* Number of heads in flight (taken, not published). */
 uint32_t queue_n_inflight(const struct queue *q);
 

@@ -1,0 +1,29 @@
+/*
+ * The last words of a worker: fatal signals are written to the state memfd before it dies.
+ *
+ * Runs in: worker, in signal handlers, on any thread. Trusts: nothing.
+ *
+ * The keeper learns from it at once whether the death was the worker's own doing (a fault counts
+ * against the restart limit and makes the request in hand suspect) or came from outside, without
+ * waiting for the exit status, which comes only when all memory has been unmapped.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "devices/process/state.h"
+#include "devices/virtio/memory.h"
+
+/*
+ * Install the handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS. memory tells whether a
+ * SIGBUS is guest memory that its owner truncated, which is the front-end's doing and ends the
+ * session only.
+ */
+int fault_init(struct state *state, const struct memory *memory);
+
+/* Name the calling thread in the record, and give it a signal stack, so that a stack overflow is
+ * told too. */
+int fault_thread_init(uint32_t thread);
+
+/* Leave: write why, then exit_group. */
+_Noreturn void fault_leave(struct state *state, enum state_end end);

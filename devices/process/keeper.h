@@ -1,0 +1,34 @@
+/*
+ * The keeper: starts the worker, notices its death, starts the next one.
+ *
+ * Runs in: keeper (PID 1 of the sandbox, or the program itself when run by hand). Trusts: its
+ * arguments; of the state only single words whose every value it can bear. It reads no message, no
+ * ring and no guest byte.
+ *
+ * It shares one descriptor table with the worker (clone with CLONE_FILES, no CLONE_VM), so every
+ * descriptor that the worker receives outlives it. When the worker dies, the keeper executes its
+ * own program again, for a fresh layout of the address space, and clones the next worker from
+ * there. What it knows crosses the exec in an argument, which no worker can write.
+ *
+ * A death is noticed by the robust futexes of the worker's threads, before the kernel unmaps guest
+ * memory, which takes some 30 ms for each GiB. The dying worker then still holds the old table
+ * while the keeper's exec takes a copy: no harm, for it executes no more instructions. All its
+ * threads must have died, for each has its own I/O ring (uring.h). If the words tell nothing (a
+ * worker killed before it registered), SIGCHLD does.
+ *
+ * Invariants:
+ *  1. There is one living worker at most: the last one has been sent SIGKILL and all its threads
+ * are seen dead before the next is cloned.
+ *  2. Faults of the worker count against the restart limit; a kill from outside only if that worker
+ * had answered nothing. Past the limit the keeper exits with CONTRACT_EXIT_LIMIT.
+ *  3. Workers that die before they serve, three in a row, make the keeper give the state up
+ * (CONTRACT_EXIT_STATE).
+ */
+#pragma once
+
+#include "devices/process/options.h"
+#include "devices/process/program.h"
+
+/* Keep the device alive until it is stopped. argv is the program's, for its exec. Returns a
+ * contract_exit. */
+int keeper_main(const struct program *program, struct options *o, char *const *argv);

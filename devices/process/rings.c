@@ -1,0 +1,231 @@
+#include "devices/process/rings.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "devices/base/crash.h"
+#include "devices/base/log.h"
+
+uint64_t rings_region_len(uint32_t n_queues, uint32_t queue_size)
+{
+	uint64_t page = 4096;
+
+	return (n_queues * inflight_queue_len(queue_size) + page - 1) / page * page;
+}
+
+int rings_init(struct rings *rs, struct state *state, struct memory *memory, struct thread *threads,
+	       uint32_t n_threads, uint32_t n_queues, uint32_t queue_size, struct model *model)
+{
+	size_t len = rings_region_len(n_queues, queue_size);
+	void *own = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, CONTRACT_FD_INFLIGHT, 0);
+
+	if (own == MAP_FAILED)
+		return -errno;
+	*rs = (struct rings){
+		.state = state,
+		.memory = memory,
+		.model = model,
+		.threads = threads,
+		.n_threads = n_threads,
+		.n_queues = n_queues,
+		.queue_size = queue_size,
+		.own = own,
+		.theirs_fd = IMAGE_NO_FD,
+	};
+	rs->vrings = mmap(NULL, n_queues * sizeof(*rs->vrings), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (rs->vrings == MAP_FAILED)
+		return -errno;
+	for (uint32_t i = 0; i < n_queues; i++) {
+		struct vring *r = &rs->vrings[i];
+		struct thread *t = &threads[i % n_threads];
+
+		r->index = i;
+		r->kick = r->call = r->err = IMAGE_NO_FD;
+		r->thread = t;
+		r->suspicion = state->suspicion[i];
+		t->vrings[t->n_vrings++] = r;
+	}
+	return 0;
+}
+
+static struct inflight_region *own_region(const struct rings *rs, uint32_t i)
+{
+	return (struct inflight_region *)(void *)(rs->own + i * inflight_queue_len(rs->queue_size));
+}
+
+void rings_forget(struct rings *rs, uint32_t index)
+{
+	memset(own_region(rs, index), 0, inflight_queue_len(rs->queue_size));
+	memset(rs->state->suspicion[index], 0, sizeof(rs->state->suspicion[index]));
+}
+
+/* The front-end's region as the image has it; the map follows the descriptor. */
+static void map_theirs(struct rings *rs, const struct image *im)
+{
+	uint64_t slack = im->inflight_offset % 4096;
+	void *map;
+
+	if (rs->theirs_fd == im->inflight_fd)
+		return;
+	if (rs->theirs_map)
+		munmap(rs->theirs_map, rs->theirs_len);
+	rs->theirs = rs->theirs_map = NULL;
+	rs->theirs_fd = im->inflight_fd;
+	if (im->inflight_fd == IMAGE_NO_FD)
+		return;
+	rs->theirs_len = im->inflight_len + slack;
+	map = mmap(NULL, rs->theirs_len, PROT_READ | PROT_WRITE, MAP_SHARED, im->inflight_fd,
+		   (off_t)(im->inflight_offset - slack));
+	if (map == MAP_FAILED) {
+		log_warning("the front-end's in-flight region cannot be mapped: %s",
+			    strerror(errno));
+		return;
+	}
+	rs->theirs_map = map;
+	rs->theirs = rs->theirs_map + slack;
+}
+
+/* Where ring i's requests in flight are recorded; NULL if its front-end's region has no place for
+ * it. */
+static struct inflight_region *region_of(const struct rings *rs, const struct image *im, uint32_t i)
+{
+	if (im->inflight_fd == IMAGE_NO_FD)
+		return own_region(rs, i);
+	if (!rs->theirs || i >= im->inflight_queues || im->vrings[i].size > im->inflight_size)
+		return NULL;
+	return (struct inflight_region *)(void *)(rs->theirs +
+						  i * inflight_queue_len(im->inflight_size));
+}
+
+static struct queue_spec spec_of(const struct image_vring *v)
+{
+	return (struct queue_spec){
+		.size = v->size,
+		.desc = { v->desc },
+		.avail = { v->avail },
+		.used = { v->used },
+		.used_log = { v->log },
+		.log_used = v->log_used,
+		.event_idx = v->event_idx,
+		.indirect = v->indirect,
+		.base = v->base,
+	};
+}
+
+/* A write to a call or err descriptor must never block a thread, whatever kind of file it is. */
+static void set_nonblock(int fd)
+{
+	int flags;
+
+	if (fd == IMAGE_NO_FD)
+		return;
+	flags = fcntl(fd, F_GETFL);
+	if (flags >= 0 && !(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+static void set_call(int *fd, int now)
+{
+	if (*fd != now)
+		set_nonblock(now);
+	*fd = now;
+}
+
+static void set_kick(struct vring *r, int kick)
+{
+	if (r->kick == kick)
+		return;
+	if (r->kick != IMAGE_NO_FD)
+		thread_unwatch(r->thread, r->kick);
+	if (kick != IMAGE_NO_FD)
+		thread_watch(r->thread, r, kick);
+	r->kick = kick;
+}
+
+static void break_ring(struct vring *r, enum queue_verdict v)
+{
+	r->queue.broken = true;
+	r->queue.broken_why = v;
+}
+
+static void attach(struct rings *rs, struct vring *r, const struct image *im)
+{
+	struct inflight_region *region = region_of(rs, im, r->index);
+	struct queue_spec spec = spec_of(&im->vrings[r->index]);
+	enum queue_verdict v = QUEUE_BAD_INFLIGHT;
+
+	memset(&r->queue, 0, sizeof(r->queue));
+	r->n_resubmit = 0;
+	r->broken_told = false;
+	r->attached = true;
+	if (region)
+		v = queue_start(&r->queue, rs->memory, &spec, region, r->resubmit, &r->n_resubmit);
+	CRASH_POINT("rings.attached");
+	if (v != QUEUE_OK) {
+		break_ring(r, v);
+		return;
+	}
+	r->thread->n_inflight += r->n_resubmit;
+	rs->model->ops->ring_attached(&rs->model->device, r->thread, r);
+}
+
+static void detach(struct vring *r)
+{
+	set_kick(r, IMAGE_NO_FD);
+	r->attached = false;
+}
+
+static void follow(struct rings *rs, struct vring *r, const struct image *im)
+{
+	const struct image_vring *v = &im->vrings[r->index];
+	struct queue_spec spec = spec_of(v);
+	enum queue_verdict verdict;
+
+	if (!r->attached) {
+		attach(rs, r, im);
+	} else if (!r->queue.broken) {
+		verdict = queue_remap(&r->queue, &spec);
+		if (verdict != QUEUE_OK)
+			break_ring(r, verdict);
+	}
+	r->enabled = v->enabled;
+	set_call(&r->call, v->call);
+	set_call(&r->err, v->err);
+	set_kick(r, v->kick);
+}
+
+static void count_polled(struct rings *rs)
+{
+	for (uint32_t i = 0; i < rs->n_threads; i++)
+		rs->threads[i].n_polled = 0;
+	for (uint32_t i = 0; i < rs->n_queues; i++) {
+		const struct vring *r = &rs->vrings[i];
+
+		if (r->attached && r->kick == IMAGE_NO_FD)
+			r->thread->n_polled++;
+	}
+}
+
+void rings_apply(struct rings *rs, const struct image *im)
+{
+	map_theirs(rs, im);
+	for (uint32_t i = 0; i < rs->n_queues; i++) {
+		struct vring *r = &rs->vrings[i];
+
+		if (im->vrings[i].started)
+			follow(rs, r, im);
+		else if (r->attached)
+			detach(r);
+	}
+	count_polled(rs);
+}
+
+uint16_t rings_base(const struct rings *rs, uint32_t index)
+{
+	return queue_base(&rs->vrings[index].queue);
+}

@@ -1,0 +1,51 @@
+/*
+ * The device's virtqueues: which are attached, to which thread, with which in-flight region.
+ *
+ * Runs in: worker's main thread, while every I/O thread stands still. Trusts: the image as checked;
+ * not what is in the regions.
+ *
+ * rings_apply() makes the queues be what an image says, from whatever they are: it is the one path
+ * for a request of the front-end and for a worker that takes over.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "devices/process/state.h"
+#include "devices/process/thread.h"
+
+struct rings {
+	struct state *state;
+	struct memory *memory;
+	struct model *model;
+	struct thread *threads;
+	uint32_t n_threads;
+	uint32_t n_queues, queue_size;
+	struct vring *vrings; /* n_queues */
+	uint8_t *own;	      /* our in-flight region, at steps for queue_size */
+	uint8_t *theirs;      /* the front-end's, mapped; NULL: none */
+	size_t theirs_len;
+	uint8_t *theirs_map;
+	int theirs_fd;
+};
+
+/* Bytes of one in-flight region of n_queues, page-aligned. The memfd holds two: ours, then one to
+ * give away. */
+uint64_t rings_region_len(uint32_t n_queues, uint32_t queue_size);
+static inline uint64_t rings_memfd_len(uint32_t n_queues, uint32_t queue_size)
+{
+	return 2 * rings_region_len(n_queues, queue_size);
+}
+
+/* Map our region and deal the queues out to the threads: queue i to thread i modulo n_threads. 0 or
+ * a negative errno. */
+int rings_init(struct rings *rs, struct state *state, struct memory *memory, struct thread *threads,
+	       uint32_t n_threads, uint32_t n_queues, uint32_t queue_size, struct model *model);
+
+void rings_apply(struct rings *rs, const struct image *im);
+
+/* Empty our own in-flight region of this ring. */
+void rings_forget(struct rings *rs, uint32_t index);
+
+/* Next available index of an attached ring. */
+uint16_t rings_base(const struct rings *rs, uint32_t index);

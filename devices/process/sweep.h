@@ -1,0 +1,22 @@
+/*
+ * Closing what a dead worker left open.
+ *
+ * Runs in: worker, before it opens anything. Trusts: the session as loaded (its numbers were
+ * checked).
+ *
+ * The descriptor table is shared over all generations, and a worker can die between receiving a
+ * descriptor and committing it, or between replacing one and closing it. So each worker begins by
+ * closing every session descriptor that the session does not name.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "devices/vhost/session.h"
+
+/*
+ * If there is no connection but a connected socket is left open, it was accepted and not yet
+ * committed: it is kept and returned, else -1. given: it is the one that the program was started
+ * with.
+ */
+int sweep_session(const struct session *s, bool given);

@@ -1,0 +1,194 @@
+#include "devices/process/uring.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "devices/base/crash.h"
+#include "devices/base/fd.h"
+
+enum { MAX_RESTRICTIONS = 16 };
+
+static int restrict_ring(struct io_uring *ring, const struct uring_spec *spec)
+{
+	struct io_uring_restriction r[MAX_RESTRICTIONS] = { 0 };
+	uint32_t n = 0;
+
+	if (spec->n_opcodes + 2 > MAX_RESTRICTIONS)
+		return -EINVAL;
+	for (uint32_t i = 0; i < spec->n_opcodes; i++) {
+		r[n].opcode = IORING_RESTRICTION_SQE_OP;
+		r[n++].sqe_op = spec->opcodes[i];
+	}
+	r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	r[n++].sqe_flags = IOSQE_FIXED_FILE;
+	r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+	r[n++].sqe_flags = IOSQE_FIXED_FILE;
+	return io_uring_register_restrictions(ring, r, n);
+}
+
+static int set_up(struct io_uring *ring, const struct uring_spec *spec, struct io_uring_params *p)
+{
+	int r;
+
+	*p = (struct io_uring_params){
+		.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_COOP_TASKRUN |
+			 IORING_SETUP_SUBMIT_ALL,
+		.cq_entries = spec->n_cq_entries,
+	};
+	r = io_uring_queue_init_params(spec->n_entries, ring, p);
+	if (r < 0)
+		return r;
+	r = io_uring_register_files(ring, spec->files, spec->n_files);
+	if (r >= 0)
+		r = restrict_ring(ring, spec);
+	if (r >= 0)
+		r = io_uring_enable_rings(ring);
+	if (r < 0)
+		io_uring_queue_exit(ring);
+	return r < 0 ? r : 0;
+}
+
+int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
+		 struct io_uring_params *ret_params)
+{
+	int r;
+
+	memset(u, 0, sizeof(*u));
+	r = set_up(&u->ring, spec, ret_params);
+	if (r < 0)
+		return r;
+	r = fd_move(u->ring.ring_fd, fd, false);
+	if (r < 0) {
+		io_uring_queue_exit(&u->ring);
+		return r;
+	}
+	u->ring.ring_fd = fd;
+	u->ring.enter_ring_fd = fd;
+	u->open = true;
+	return 0;
+}
+
+/* All offsets inside the map that their sizes imply; the kernel refuses a map that is larger than
+ * the ring. */
+static bool params_ok(const struct io_uring_params *p)
+{
+	enum { MAX_ENTRIES = 32768, MAX_OFFSET = 4096 };
+	const uint32_t *sq = &p->sq_off.head, *cq = &p->cq_off.head;
+
+	if (p->sq_entries == 0 || p->sq_entries > MAX_ENTRIES || p->cq_entries == 0 ||
+	    p->cq_entries > 2 * MAX_ENTRIES)
+		return false;
+	if ((p->sq_entries & (p->sq_entries - 1)) || (p->cq_entries & (p->cq_entries - 1)))
+		return false;
+	if (!(p->features & IORING_FEAT_SINGLE_MMAP) ||
+	    (p->flags & (IORING_SETUP_SQE128 | IORING_SETUP_CQE32 | IORING_SETUP_SQPOLL)))
+		return false;
+	for (uint32_t i = 0; i < 6; i++) /* head tail mask entries flags dropped */
+		if (sq[i] > MAX_OFFSET || sq[i] % 4)
+			return false;
+	for (uint32_t i = 0; i < 7; i++) /* head tail mask entries overflow cqes flags */
+		if (cq[i] > MAX_OFFSET || cq[i] % 4)
+			return false;
+	return p->sq_off.array % 4 == 0 &&
+	       p->sq_off.array <= MAX_OFFSET + p->cq_entries * sizeof(struct io_uring_cqe);
+}
+
+int uring_take_over(struct uring *u, int fd, const struct io_uring_params *params)
+{
+	struct io_uring_params p = *params;
+	struct io_uring_sq *sq = &u->ring.sq;
+	int r;
+
+	memset(u, 0, sizeof(*u));
+	if (!params_ok(&p))
+		return -EINVAL;
+	r = io_uring_queue_mmap(fd, &p, &u->ring);
+	if (r < 0)
+		return r;
+	u->ring.ring_fd = fd;
+	u->ring.enter_ring_fd = fd;
+	sq->ring_mask = p.sq_entries - 1;
+	sq->ring_entries = p.sq_entries;
+	u->ring.cq.ring_mask = p.cq_entries - 1;
+	u->ring.cq.ring_entries = p.cq_entries;
+	/* What was prepared but not taken will be prepared anew. */
+	sq->sqe_head = sq->sqe_tail = __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
+	for (uint32_t i = 0; i < p.sq_entries; i++)
+		sq->array[i] = i;
+	__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
+	u->open = true;
+	return 0;
+}
+
+uint32_t uring_owed(const struct uring *u)
+{
+	uint32_t taken, dropped, posted;
+
+	if (!u->open)
+		return 0;
+	taken = __atomic_load_n(u->ring.sq.khead, __ATOMIC_ACQUIRE);
+	dropped = __atomic_load_n(u->ring.sq.kdropped, __ATOMIC_RELAXED);
+	posted = __atomic_load_n(u->ring.cq.ktail, __ATOMIC_ACQUIRE);
+	return taken - dropped - posted;
+}
+
+struct io_uring_sqe *uring_sqe(struct uring *u)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	assert(sqe);
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->flags = IOSQE_FIXED_FILE;
+	u->n_queued++;
+	return sqe;
+}
+
+int uring_submit(struct uring *u)
+{
+	int r;
+
+	CRASH_POINT("uring.queued");
+	r = io_uring_submit(&u->ring);
+	CRASH_POINT("uring.submitted");
+	if (r < 0)
+		return r == -EINTR ? 0 : r;
+	u->n_queued -= (uint32_t)r < u->n_queued ? (uint32_t)r : u->n_queued;
+	return 0;
+}
+
+void uring_flush(struct uring *u)
+{
+	if (u->open)
+		io_uring_get_events(&u->ring);
+}
+
+uint32_t uring_peek(struct uring *u, struct uring_completion *ret, uint32_t max)
+{
+	const struct io_uring_cq *cq = &u->ring.cq;
+	uint32_t head, tail, mask, n;
+
+	if (!u->open)
+		return 0;
+	head = *cq->khead;
+	tail = __atomic_load_n(cq->ktail, __ATOMIC_ACQUIRE);
+	mask = cq->ring_mask;
+	n = tail - head;
+	if (n > max)
+		n = max;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct io_uring_cqe *cqe = &cq->cqes[(head + i) & mask];
+
+		ret[i] = (struct uring_completion){ .tag = cqe->user_data, .res = cqe->res };
+	}
+	return n;
+}
+
+void uring_advance(struct uring *u, uint32_t n)
+{
+	CRASH_POINT("uring.reaped");
+	io_uring_cq_advance(&u->ring, n);
+}

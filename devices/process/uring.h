@@ -1,0 +1,94 @@
+/*
+ * An I/O ring that outlives its worker, and the fence.
+ *
+ * Runs in: worker; ring i belongs to I/O thread i. Trusts: the kernel; of what an earlier worker
+ * left in the shared ring only what is checked here.
+ *
+ * The ring's descriptor is in the shared table (CONTRACT_FD_RING + i). A killed worker's O_DIRECT
+ * requests go on landing, on disk and in guest memory, for as long as the disk takes; their
+ * completions are posted to this ring all the same. So the successor takes over the very ring and
+ * waits until each request that the kernel had taken has its completion: uring_owed() == 0. That is
+ * the fence.
+ *
+ * What the fence rests on:
+ *  1. The kernel counts what it has taken in the SQ head and what it has posted in the CQ tail;
+ * both live in the ring. Each request taken posts exactly one completion: no CQE_SKIP, no multishot
+ *     (the restrictions allow no such flag or opcode). Entries with a bad index are counted in
+ * "dropped".
+ *  2. The SQ head is stored before io_uring_enter returns, and a kill takes effect only then: when
+ * the thread's robust futex reports its death, the head is final.
+ *  3. Completions of a dead task are posted by the kernel's fall-back work for plain and
+ * COOP_TASKRUN rings. Not for DEFER_TASKRUN, and SINGLE_ISSUER refuses the successor: neither is
+ * used. SQPOLL is not used.
+ *  4. The CQ is at least as large as the number of requests that can be in flight, so nothing
+ * overflows.
+ *  5. Requests between SQ head and tail were never taken: the tail is set back.
+ *
+ * A worker that a guest has taken over can falsify the shared counters; it then cheats its own
+ * disk.
+ *
+ * The ring is created disabled, restricted to the given opcodes on registered files, then enabled
+ * (IORING_REGISTER_RESTRICTIONS): io_uring is not seen by seccomp.
+ */
+#pragma once
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct uring {
+	struct io_uring ring;
+	bool open;
+	uint32_t n_queued; /* prepared, not yet submitted */
+};
+
+struct uring_spec {
+	uint32_t n_entries;
+	uint32_t n_cq_entries;
+	const int *files; /* registered; submitted requests name them by index */
+	uint32_t n_files;
+	const uint8_t *opcodes;
+	uint32_t n_opcodes;
+};
+
+/*
+ * Create a ring at descriptor number fd. Its parameters are in *ret_params, for a successor. 0 or a
+ * negative errno
+ * (-ENOSYS, -EPERM, -EACCES: io_uring is not to be had here).
+ */
+int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
+		 struct io_uring_params *ret_params);
+
+/* Take over the ring at fd from a dead worker. -EINVAL: params, which are hostile, do not fit. */
+int uring_take_over(struct uring *u, int fd, const struct io_uring_params *params);
+
+/* Completions that the kernel still owes; the fence holds while it is not 0. */
+uint32_t uring_owed(const struct uring *u);
+
+/* Requests that may be in flight at once: the size of the SQ. */
+static inline uint32_t uring_capacity(const struct uring *u)
+{
+	return u->ring.sq.ring_entries;
+}
+
+/* The next free submission entry, for registered file 0. There is one as long as no more than
+ * uring_capacity() are in flight. */
+struct io_uring_sqe *uring_sqe(struct uring *u);
+
+/* Submit what is queued. 0 or a negative errno (-EAGAIN, -EBUSY: try again after completions). */
+int uring_submit(struct uring *u);
+
+/* Let the kernel run what is due for this ring without waiting (completions of COOP_TASKRUN). */
+void uring_flush(struct uring *u);
+
+/*
+ * Completions [0, n) that are there: uring_peek() says how many (at most max), and copies them; the
+ * entries are given back by uring_advance() only after their results are visible to the driver, so
+ * that a successor finds what was not.
+ */
+struct uring_completion {
+	uint64_t tag;
+	int32_t res;
+};
+uint32_t uring_peek(struct uring *u, struct uring_completion *ret, uint32_t max);
+void uring_advance(struct uring *u, uint32_t n);

@@ -1,0 +1,479 @@
+#include "devices/process/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "devices/base/clock.h"
+#include "devices/base/crash.h"
+#include "devices/base/fd.h"
+#include "devices/base/log.h"
+#include "devices/base/wire.h"
+#include "devices/process/confine.h"
+#include "devices/process/fault.h"
+#include "devices/process/rings.h"
+#include "devices/process/state.h"
+#include "devices/process/sweep.h"
+#include "devices/process/tell.h"
+#include "devices/process/thread.h"
+
+struct worker {
+	const struct options *options;
+	struct model *model;
+	struct state *state;
+	struct memory memory;
+	struct session session;
+	struct rings rings;
+	int epoll;
+	bool blocked; /* waiting for room to send a reply */
+	uint32_t n_threads;
+	uint32_t n_prepared; /* threads that are; futex */
+	uint32_t prepare_result;
+	uint32_t go; /* futex: threads may serve */
+	uint32_t n_resumed;
+	struct thread threads[CONTRACT_MAX_THREADS];
+};
+
+/* One worker a process. Static: nothing in a worker is allocated after its start. */
+static struct worker the_worker;
+
+static _Noreturn void fail(struct worker *w, const char *what, int error)
+{
+	log_error("%s: %s", what, strerror(-error));
+	tell_text(CONTRACT_MSG_FAILED, "%s: %s", what, strerror(-error));
+	fault_leave(w->state, STATE_END_HOST);
+}
+
+/* Threads */
+
+void worker_thread_prepared(struct worker *w, int result)
+{
+	uint32_t zero = 0;
+
+	if (result < 0)
+		__atomic_compare_exchange_n(&w->prepare_result, &zero, (uint32_t)-result, false,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&w->n_prepared, 1, __ATOMIC_ACQ_REL);
+	syscall(SYS_futex, &w->n_prepared, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	while (!__atomic_load_n(&w->go, __ATOMIC_ACQUIRE))
+		syscall(SYS_futex, &w->go, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+}
+
+static void start_threads(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->n_threads; i++) {
+		struct thread *t = &w->threads[i];
+		int r;
+
+		t->index = i;
+		t->worker = w;
+		t->model = w->model;
+		t->state = w->state;
+		r = thread_start(t);
+		if (r < 0)
+			fail(w, "cannot start an I/O thread", r);
+	}
+}
+
+static void await_threads(struct worker *w)
+{
+	uint32_t n;
+
+	while ((n = __atomic_load_n(&w->n_prepared, __ATOMIC_ACQUIRE)) < w->n_threads)
+		syscall(SYS_futex, &w->n_prepared, FUTEX_WAIT_PRIVATE, n, NULL, NULL, 0);
+	if (w->prepare_result)
+		fail(w, "an I/O thread cannot be prepared", -(int)w->prepare_result);
+}
+
+void worker_tell_resumed(struct worker *w)
+{
+	uint64_t died = w->state->died_ns;
+
+	if (__atomic_add_fetch(&w->n_resumed, 1, __ATOMIC_ACQ_REL) < w->n_threads || died == 0)
+		return;
+	tell_recovered(w->state->generation, clock_now_ns() - died);
+}
+
+void worker_tell_poison(struct worker *w, uint32_t ring, uint16_t head)
+{
+	uint32_t fields[] = { ring, head };
+
+	tell(CONTRACT_MSG_POISON, 2, fields);
+}
+
+/* What the session asks of us (vhost/device.h) */
+
+static void op_config_read(struct device *d, const struct image *im, uint32_t offset, uint32_t len,
+			   uint8_t *ret_bytes)
+{
+	the_worker.model->ops->config_read(d, im, offset, len, ret_bytes);
+}
+
+static bool op_config_write(struct device *d, struct image *im, uint32_t offset, uint32_t len,
+			    const uint8_t *bytes)
+{
+	return the_worker.model->ops->config_write(d, im, offset, len, bytes);
+}
+
+static void op_reset(struct device *d, struct image *im)
+{
+	the_worker.model->ops->reset(d, im);
+}
+
+/* Waiting for I/O is not hanging: the watchdog looks at the I/O threads meanwhile. */
+static void op_still(struct device *d, enum device_stillness s)
+{
+	struct state_thread *me = &the_worker.state->thread[0];
+
+	__atomic_store_n(&me->idle, 1, __ATOMIC_RELAXED);
+	thread_still(the_worker.threads, the_worker.n_threads, s);
+	__atomic_store_n(&me->idle, 0, __ATOMIC_RELAXED);
+}
+
+static void op_apply(struct device *d, const struct image *im)
+{
+	struct worker *w = &the_worker;
+
+	rings_apply(&w->rings, im);
+	w->model->ops->configure(d, im);
+	thread_run(w->threads, w->n_threads);
+}
+
+static void op_ring_fresh(struct device *d, uint32_t index)
+{
+	rings_forget(&the_worker.rings, index);
+}
+
+static uint16_t op_ring_base(struct device *d, uint32_t index)
+{
+	return rings_base(&the_worker.rings, index);
+}
+
+static const struct device_ops worker_device_ops = {
+	.config_read = op_config_read,
+	.config_write = op_config_write,
+	.reset = op_reset,
+	.still = op_still,
+	.apply = op_apply,
+	.ring_fresh = op_ring_fresh,
+	.ring_base = op_ring_base,
+};
+
+/* Start */
+
+/* Requests, or a message, that were in hand when the last worker faulted are suspects from now on.
+ */
+static void raise_suspicion(struct worker *w)
+{
+	struct state *s = w->state;
+
+	if (!s->fault.signo || s->fault.counted)
+		return;
+	for (uint32_t i = 1; i < STATE_THREADS; i++) {
+		uint32_t suspect = s->thread[i].suspect;
+		uint32_t ring = (suspect - 1) >> 16, head = (suspect - 1) & 0xffff;
+
+		if (suspect && ring < w->options->queues && head < QUEUE_MAX_SIZE &&
+		    s->suspicion[ring][head] < UINT8_MAX)
+			s->suspicion[ring][head]++;
+		s->thread[i].suspect = 0;
+	}
+	if (s->message_in_hand && s->fault.thread == 0)
+		s->session_faults++;
+	s->message_in_hand = 0;
+	s->fault.counted = 1;
+}
+
+static void open_state(struct worker *w)
+{
+	w->state = state_map();
+	if (!w->state) {
+		log_error("state cannot be mapped: %s", strerror(errno));
+		syscall(SYS_exit_group, CONTRACT_EXIT_HOST);
+	}
+	if (!state_check(w->state))
+		fault_leave(w->state, STATE_END_STATE);
+	crash_arm(&w->state->crash_hits);
+}
+
+static void begin_process(struct worker *w)
+{
+	int r;
+
+	prctl(PR_SET_NAME, "vmdev-worker", 0, 0, 0);
+	/* Should the keeper of a program run by hand die, there is nobody to start the next worker.
+	 */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	r = fault_init(w->state, &w->memory);
+	if (r == 0)
+		r = fault_thread_init(0);
+	if (r == 0)
+		r = state_thread_register(w->state, 0);
+	if (r < 0)
+		fail(w, "the worker cannot be prepared", r);
+}
+
+static void watch(struct worker *w, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+
+	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &ev) < 0)
+		fail(w, "a descriptor cannot be watched", -errno);
+}
+
+static void begin_loop(struct worker *w)
+{
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (w->epoll < 0)
+		fail(w, "no event loop", -errno);
+	watch(w, CONTRACT_FD_STOP);
+	if (w->options->mode == OPTIONS_CONTRACT)
+		watch(w, CONTRACT_FD_CONTROL);
+}
+
+/*
+ * The session as the last worker left it. A socket that it had accepted and not yet committed is
+ * still in the table: without a session, no other socket can be.
+ */
+static void load_session(struct worker *w)
+{
+	struct image_store *store = &w->state->session;
+	bool fresh = w->state->session_begun == 0;
+	enum session_loaded loaded;
+	int stray;
+
+	if (fresh) {
+		session_store_init(store, &w->model->device);
+		__atomic_store_n(&w->state->session_begun, 1, __ATOMIC_RELEASE);
+	}
+	loaded = session_load(&w->session, store, &w->model->device, &w->memory,
+			      CONTRACT_FD_SESSION, CONTRACT_FD_LIMIT);
+	if (loaded == SESSION_UNUSABLE) {
+		log_error("state does not pass its checks");
+		fault_leave(w->state, STATE_END_STATE);
+	}
+	if (loaded == SESSION_MEMORY_GONE) {
+		log_warning("guest memory cannot be mapped any more; the session is closed");
+		w->state->session_over = 1;
+		return;
+	}
+	w->session.inflight_fd = CONTRACT_FD_INFLIGHT;
+	w->session.inflight_offset = rings_region_len(w->options->queues, w->options->queue_size);
+	stray = sweep_session(&w->session, fresh && w->options->connected);
+	if (stray >= 0)
+		session_connect(&w->session, stray);
+}
+
+static bool connected(const struct worker *w)
+{
+	return session_image(&w->session)->connection != IMAGE_NO_FD;
+}
+
+static void open_rings(struct worker *w)
+{
+	int r = rings_init(&w->rings, w->state, &w->memory, w->threads, w->n_threads,
+			   w->options->queues, w->options->queue_size, w->model);
+
+	if (r < 0)
+		fail(w, "the in-flight region cannot be mapped", r);
+}
+
+/* End */
+
+static _Noreturn void leave(struct worker *w, enum state_end end)
+{
+	const struct image *im = session_image(&w->session);
+
+	__atomic_store_n(&w->state->session_over, 1, __ATOMIC_RELEASE);
+	CRASH_POINT("worker.session_over");
+	op_still(&w->model->device, DEVICE_DRAINED);
+	CRASH_POINT("worker.drained");
+	if (im->connection != IMAGE_NO_FD)
+		fd_close(im->connection);
+	fault_leave(w->state, end);
+}
+
+static _Noreturn void end_session(struct worker *w, enum session_verdict v)
+{
+	if (v == SESSION_CLOSED) {
+		log_info("the front-end has gone");
+		tell(CONTRACT_MSG_DISCONNECTED, 0, NULL);
+	} else {
+		const char *detail = w->session.detail;
+
+		log_warning("request %u of the front-end: %s%s%s; its session is closed",
+			    w->session.last_request, session_verdict_to_string(v),
+			    detail ? ": " : "", detail ? detail : "");
+		tell_text(CONTRACT_MSG_PROTOCOL, "request %u: %s%s%s", w->session.last_request,
+			  session_verdict_to_string(v), detail ? ": " : "", detail ? detail : "");
+		tell(CONTRACT_MSG_DISCONNECTED, 0, NULL);
+	}
+	leave(w, w->options->connected ? STATE_END_STOPPED : STATE_END_SESSION);
+}
+
+/* Loop */
+
+static void watch_peer(struct worker *w)
+{
+	if (connected(w))
+		watch(w, session_image(&w->session)->connection);
+	else if (!w->options->connected)
+		watch(w, CONTRACT_FD_LISTEN);
+}
+
+static void accept_peer(struct worker *w)
+{
+	int fd = accept4(CONTRACT_FD_LISTEN, NULL, NULL, SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	CRASH_POINT("worker.accepted");
+	epoll_ctl(w->epoll, EPOLL_CTL_DEL, CONTRACT_FD_LISTEN, NULL);
+	session_connect(&w->session, fd);
+	log_info("a front-end has connected");
+	tell(CONTRACT_MSG_CONNECTED, 0, NULL);
+	watch_peer(w);
+}
+
+static void watch_for_room(struct worker *w, bool blocked)
+{
+	int fd = session_image(&w->session)->connection;
+	struct epoll_event ev = { .events = blocked ? EPOLLOUT : EPOLLIN, .data.fd = fd };
+
+	epoll_ctl(w->epoll, EPOLL_CTL_MOD, fd, &ev);
+}
+
+static void serve_peer(struct worker *w)
+{
+	enum session_verdict v;
+	bool blocked = false;
+
+	w->state->message_in_hand = 1;
+	v = session_step(&w->session, &blocked);
+	w->state->message_in_hand = 0;
+	w->state->session_faults = 0;
+	if (v != SESSION_OK)
+		end_session(w, v);
+	if (blocked || w->blocked)
+		watch_for_room(w, blocked);
+	w->blocked = blocked;
+}
+
+static void serve_control(struct worker *w)
+{
+	uint8_t buf[CONTRACT_MSG_MAX_LEN];
+	ssize_t n = read(CONTRACT_FD_CONTROL, buf, sizeof(buf));
+	struct wire_reader r = wire_reader(buf, n > 0 ? (size_t)n : 0);
+
+	if (n < 0)
+		return;
+	if (n == 0) { /* vmdevd has gone; the device goes on */
+		epoll_ctl(w->epoll, EPOLL_CTL_DEL, CONTRACT_FD_CONTROL, NULL);
+		return;
+	}
+	if (wire_get_u32(&r) == CONTRACT_MSG_STOP && wire_done(&r))
+		leave(w, STATE_END_STOPPED);
+	log_warning("a message of vmdevd that this version does not know");
+}
+
+static void serve_event(struct worker *w, int fd)
+{
+	if (fd == CONTRACT_FD_STOP)
+		leave(w, STATE_END_STOPPED);
+	if (fd == CONTRACT_FD_CONTROL)
+		serve_control(w);
+	else if (fd == CONTRACT_FD_LISTEN)
+		accept_peer(w);
+	else
+		serve_peer(w);
+}
+
+static _Noreturn void serve(struct worker *w)
+{
+	struct state_thread *me = &w->state->thread[0];
+
+	for (;;) {
+		struct epoll_event ev;
+		int n;
+
+		__atomic_store_n(&me->idle, 1, __ATOMIC_RELAXED);
+		n = epoll_wait(w->epoll, &ev, 1, -1);
+		__atomic_store_n(&me->idle, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&me->beat, me->beat + 1, __ATOMIC_RELAXED);
+		if (n == 1)
+			serve_event(w, ev.data.fd);
+	}
+}
+
+/* No ring runs any more, only the fence is kept; the keeper closes what the session had open. */
+static _Noreturn void finish_session(struct worker *w)
+{
+	thread_run(w->threads, w->n_threads);
+	op_still(&w->model->device, DEVICE_DRAINED);
+	tell(CONTRACT_MSG_DISCONNECTED, 0, NULL);
+	fault_leave(w->state, w->options->connected ? STATE_END_STOPPED : STATE_END_SESSION);
+}
+
+static void resume_session(struct worker *w)
+{
+	bool blocked = false;
+	enum session_verdict v;
+
+	if (!connected(w))
+		return;
+	v = session_resume(&w->session, &blocked);
+	if (v != SESSION_OK)
+		end_session(w, v);
+	w->blocked = blocked;
+	if (blocked)
+		watch_for_room(w, true);
+}
+
+_Noreturn void worker_main(const struct program *program, const struct options *o, void *config)
+{
+	struct worker *w = &the_worker;
+	uint32_t generation;
+	int r;
+
+	w->options = o;
+	w->n_threads = o->resume.n_threads;
+	open_state(w);
+	begin_process(w);
+	raise_suspicion(w);
+	w->model = program->create(config, o);
+	if (!w->model)
+		fault_leave(w->state, STATE_END_HOST);
+	w->model->device.ops = &worker_device_ops;
+	if (w->state->session_faults >= WORKER_POISON_LIMIT)
+		w->state->session_over = 1;
+	if (!w->state->session_over)
+		load_session(w);
+	begin_loop(w);
+	open_rings(w);
+	start_threads(w);
+	await_threads(w);
+	r = confine_worker(o->mode == OPTIONS_CONTRACT);
+	if (r < 0)
+		fail(w, "the worker's system call filter cannot be installed", r);
+	__atomic_store_n(&w->go, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &w->go, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+	thread_still(w->threads, w->n_threads, DEVICE_PAUSED);
+
+	generation = w->state->generation;
+	if (w->state->session_over)
+		finish_session(w);
+	op_apply(&w->model->device, session_image(&w->session));
+	__atomic_store_n(&w->state->ready, 1, __ATOMIC_RELEASE);
+	tell(CONTRACT_MSG_READY, 1, &generation);
+	watch_peer(w);
+	resume_session(w);
+	serve(w);
+}

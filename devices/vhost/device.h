@@ -1,0 +1,49 @@
+/*
+ * What a session asks of the device type and of the worker that run behind it.
+ *
+ * Runs in: worker's main thread. Trusts: its caller; every argument has been checked by then.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/vhost/image.h"
+
+/* How still the I/O threads stand while a request changes what they look at. */
+enum device_stillness {
+	DEVICE_RUNNING, /* they go on */
+	DEVICE_PAUSED,	/* no thread touches rings, memory or image; I/O may be in flight */
+	DEVICE_DRAINED, /* paused, nothing in flight, all that was done is published */
+};
+
+struct device;
+
+struct device_ops {
+	/* Copy len bytes at offset of the device configuration space; they lie inside it. */
+	void (*config_read)(struct device *d, const struct image *im, uint32_t offset, uint32_t len,
+			    uint8_t *ret_bytes);
+	/* The driver writes there: change what is writable in im->device. False: not writable. */
+	bool (*config_write)(struct device *d, struct image *im, uint32_t offset, uint32_t len,
+			     const uint8_t *bytes);
+	/* Device reset (VIRTIO 1.3 §2.4.1): put im->device to its initial state. */
+	void (*reset)(struct device *d, struct image *im);
+
+	/* Returns when the I/O threads stand still; apply() lets them go on. */
+	void (*still)(struct device *d, enum device_stillness s);
+	/* Bring threads, memory and rings to what im says, and let the threads run. */
+	void (*apply)(struct device *d, const struct image *im);
+	/* A ring is about to be started with no record of an earlier life: forget our own in-flight
+	 * region. */
+	void (*ring_fresh)(struct device *d, uint32_t index);
+	/* Next available index of a started ring, drained (GET_VRING_BASE). */
+	uint16_t (*ring_base)(struct device *d, uint32_t index);
+};
+
+struct device {
+	const struct device_ops *ops;
+	uint64_t features; /* offered, without FEATURE_VHOST_PROTOCOL_FEATURES */
+	uint32_t n_queues;
+	uint32_t queue_size; /* largest accepted */
+	uint32_t config_len; /* bytes of the configuration space */
+};

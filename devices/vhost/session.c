@@ -1,0 +1,264 @@
+#include "devices/vhost/session.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "devices/base/crash.h"
+#include "devices/base/fd.h"
+#include "devices/vhost/request.h"
+#include "devices/virtio/feature.h"
+
+const char *session_verdict_to_string(enum session_verdict v)
+{
+	static const char *const names[] = {
+		[SESSION_OK] = "ok",
+		[SESSION_CLOSED] = "the front-end has closed the connection",
+		[SESSION_MESSAGE] = "not a vhost-user message",
+		[SESSION_UNKNOWN] = "unknown request",
+		[SESSION_SIZE] = "payload size does not fit the request",
+		[SESSION_FDS] = "number of file descriptors does not fit the request",
+		[SESSION_PHASE] = "request not allowed before SET_FEATURES",
+		[SESSION_FEATURE] = "request belongs to a feature that was not negotiated",
+		[SESSION_VALUE] = "value out of range",
+		[SESSION_MEMORY] = "memory region cannot be used",
+		[SESSION_REFUSED] = "request cannot be fulfilled",
+	};
+
+	_Static_assert(sizeof(names) / sizeof(*names) == SESSION_REFUSED + 1, "a name for each");
+	return names[v];
+}
+
+static void slot_reset(struct image_store *store, uint32_t i)
+{
+	message_rx_reset(&store->rx[i]);
+	message_tx_reset(&store->tx[i]);
+}
+
+void session_store_init(struct image_store *store, struct device *device)
+{
+	memset(store, 0, sizeof(*store));
+	for (uint32_t i = 0; i < 2; i++) {
+		image_init(&store->image[i]);
+		device->ops->reset(device, &store->image[i]);
+		slot_reset(store, i);
+	}
+}
+
+static bool map_memory(struct session *s, const struct image *im)
+{
+	for (uint32_t i = 0; i < im->n_regions; i++) {
+		const struct image_region *r = &im->regions[i];
+
+		if (memory_add(s->memory, (struct guest_addr){ r->guest },
+			       (struct user_addr){ r->user }, r->size, r->offset,
+			       r->fd) != MEMORY_OK)
+			return false;
+	}
+	s->memory->log.all = feature_has(im->features, FEATURE_VHOST_LOG_ALL);
+	if (im->log_fd == IMAGE_NO_FD)
+		return true;
+	return memory_log_set(s->memory, im->log_len, im->log_offset, im->log_fd) == MEMORY_OK;
+}
+
+static bool slot_good(struct session *s, uint32_t i)
+{
+	struct message_rx *rx = &s->store->rx[i];
+
+	if (!message_rx_recover(rx) || !message_tx_recover(&s->store->tx[i]))
+		return false;
+	for (uint32_t n = 0; n < rx->part.n_fds; n++)
+		if (rx->fds[n] < s->limits.fd_min || rx->fds[n] >= s->limits.fd_limit)
+			return false;
+	return true;
+}
+
+enum session_loaded session_load(struct session *s, struct image_store *store,
+				 struct device *device, struct memory *memory, int fd_min,
+				 int fd_limit)
+{
+	*s = (struct session){
+		.store = store,
+		.device = device,
+		.memory = memory,
+		.limits = { .n_vrings = device->n_queues,
+			    .max_size = device->queue_size,
+			    .fd_min = fd_min,
+			    .fd_limit = fd_limit,
+			    .features = device->features | FEATURE_VHOST_LOG_ALL |
+					FEATURE_VHOST_PROTOCOL_FEATURES,
+			    .protocol_features = REQUEST_PROTOCOL_FEATURES },
+	};
+	/* The image that is not current may be half written: it is never read. */
+	if (store->current > 1 || !slot_good(s, store->current) ||
+	    !image_check(session_image(s), &s->limits))
+		return SESSION_UNUSABLE;
+	return map_memory(s, session_image(s)) ? SESSION_LOADED : SESSION_MEMORY_GONE;
+}
+
+/* The image and slots that the next commit makes current, as a copy of today's. */
+static struct image *begin(struct session *s)
+{
+	uint32_t i = 1 - s->store->current;
+
+	s->store->image[i] = s->store->image[1 - i];
+	slot_reset(s->store, i);
+	s->n_closing = 0;
+	CRASH_POINT("session.begun");
+	return &s->store->image[i];
+}
+
+static void commit(struct session *s)
+{
+	CRASH_POINT("session.prepared");
+	__atomic_store_n(&s->store->current, 1 - s->store->current, __ATOMIC_RELEASE);
+	CRASH_POINT("session.committed");
+}
+
+static void close_later_ones(struct session *s)
+{
+	for (uint32_t i = 0; i < s->n_closing; i++)
+		fd_close(s->closing[i]);
+	s->n_closing = 0;
+	CRASH_POINT("session.closed");
+}
+
+void session_connect(struct session *s, int socket)
+{
+	struct image *im = begin(s);
+
+	assert(im->connection == IMAGE_NO_FD);
+	im->connection = socket;
+	commit(s);
+}
+
+void session_set_device_byte(struct session *s, uint32_t index, uint8_t value)
+{
+	struct image *im;
+
+	assert(index < IMAGE_DEVICE_LEN);
+	im = begin(s);
+	im->device[index] = value;
+	commit(s);
+}
+
+/* The ack of a request that has no reply of its own: 0 for done, else refused. */
+static bool acknowledge(struct request *r, const struct request_row *row, uint64_t result)
+{
+	bool asked = (r->message->header.flags & PROTO_FLAG_NEED_REPLY) != 0;
+
+	if (row->reply != REQUEST_ACK || !asked ||
+	    !(r->next->protocol_features & PROTO_F_REPLY_ACK))
+		return false;
+	request_answer_u64(r, result);
+	return true;
+}
+
+/*
+ * Make the next image by the row's handler. A refusal becomes a negative ack with nothing changed,
+ * if the front-end has asked for an ack.
+ */
+static enum session_verdict handle(struct request *r, const struct request_row *row)
+{
+	enum session_verdict v = row->handle(r);
+
+	if (v == SESSION_OK) {
+		acknowledge(r, row, 0);
+		return SESSION_OK;
+	}
+	if (v != SESSION_REFUSED)
+		return v;
+	r->next = begin(r->session);
+	return acknowledge(r, row, 1) ? SESSION_OK : SESSION_REFUSED;
+}
+
+static enum session_verdict run(struct session *s, const struct message *m)
+{
+	const struct request_row *row = request_find(m->header.request);
+	struct request r = { .session = s, .message = m };
+	struct device *d = s->device;
+	enum session_verdict v;
+
+	s->last_request = m->header.request;
+	s->detail = NULL;
+	if (!row)
+		return SESSION_UNKNOWN;
+	v = request_check(row, m, session_image(s));
+	if (v != SESSION_OK)
+		return v;
+	if (row->still != DEVICE_RUNNING)
+		d->ops->still(d, row->still);
+	memcpy(r.fds, m->fds, sizeof(r.fds));
+	r.next = begin(s);
+	r.tx = &s->store->tx[1 - s->store->current];
+	v = handle(&r, row);
+	if (v != SESSION_OK)
+		return v;
+	for (uint32_t i = 0; i < m->n_fds; i++)
+		request_close_later(&r, r.fds[i]);
+	commit(s);
+	if (row->still != DEVICE_RUNNING)
+		d->ops->apply(d, session_image(s));
+	return SESSION_OK;
+}
+
+static enum session_verdict send_reply(struct session *s, bool *ret_blocked)
+{
+	struct message_tx *tx = &s->store->tx[s->store->current];
+	enum message_verdict v = message_send(tx, session_image(s)->connection);
+
+	*ret_blocked = v == MESSAGE_AGAIN;
+	return v == MESSAGE_CLOSED ? SESSION_CLOSED : SESSION_OK;
+}
+
+enum session_verdict session_resume(struct session *s, bool *ret_blocked)
+{
+	return send_reply(s, ret_blocked);
+}
+
+static enum session_verdict receive(struct session *s, struct message *m, bool *ret_again)
+{
+	struct message_rx *rx = &s->store->rx[s->store->current];
+	enum message_verdict v = message_receive(rx, session_image(s)->connection, m);
+
+	*ret_again = v == MESSAGE_AGAIN;
+	if (v == MESSAGE_CLOSED)
+		return SESSION_CLOSED;
+	if (v == MESSAGE_OK || v == MESSAGE_AGAIN)
+		return SESSION_OK;
+	s->detail = message_verdict_to_string(v);
+	return SESSION_MESSAGE;
+}
+
+enum session_verdict session_step(struct session *s, bool *ret_blocked)
+{
+	enum { BURST = 16 };
+
+	for (int i = 0; i < BURST; i++) {
+		struct message m;
+		bool again;
+		enum session_verdict v = send_reply(s, ret_blocked);
+
+		if (v != SESSION_OK || *ret_blocked)
+			return v;
+		v = receive(s, &m, &again);
+		if (v != SESSION_OK || again)
+			return v;
+		v = run(s, &m);
+		if (v != SESSION_OK)
+			return v;
+		v = send_reply(s, ret_blocked);
+		close_later_ones(s);
+		if (v != SESSION_OK || *ret_blocked)
+			return v;
+	}
+	return SESSION_OK;
+}
+
+void session_for_each_fd(const struct session *s, void (*fn)(int fd, void *arg), void *arg)
+{
+	const struct message_rx *rx = &s->store->rx[s->store->current];
+
+	image_for_each_fd(session_image(s), fn, arg);
+	for (uint32_t i = 0; i < rx->part.n_fds; i++)
+		fn(rx->fds[i], arg);
+}
