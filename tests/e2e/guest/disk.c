@@ -232,18 +232,15 @@ static void pin(unsigned cpu)
 				&set); /* fewer CPUs: fewer queues, and the report says so */
 }
 
-static void *sender_main(void *userdata)
+static void sender_run(struct sender *s)
 {
-	struct sender *s = userdata;
-
-	pin(s->cpu);
 	for (;;) {
 		int r;
 
 		if (!atomic_load(&s->disk->report->stop))
 			sender_fill(s);
 		else if (s->n_in_flight == 0)
-			return NULL;
+			return;
 		if (s->n_in_flight == 0) {
 			usleep(100); /* every extent is someone else's */
 			continue;
@@ -252,10 +249,20 @@ static void *sender_main(void *userdata)
 		if (r < 0 && r != -EINTR && r != -EBUSY && r != -EAGAIN) {
 			atomic_fetch_add(&s->disk->report->n_errors, 1);
 			report_complain(s->disk->report, "io_uring_enter gave %d", r);
-			return NULL;
+			return;
 		}
 		sender_reap(s);
 	}
+}
+
+static void *sender_main(void *userdata)
+{
+	struct sender *s = userdata;
+
+	pin(s->cpu);
+	sender_run(s);
+	atomic_fetch_sub(&s->disk->report->n_running, 1);
+	return NULL;
 }
 
 static int sender_start(struct sender *s, struct disk *d, unsigned idx)
@@ -347,6 +354,7 @@ static void *trimmer_main(void *userdata)
 		trim_one(d, &trims[r % 3], &random);
 		usleep(1000 + (useconds_t)((r >> 8) % 9000));
 	}
+	atomic_fetch_sub(&d->report->n_running, 1);
 	return NULL;
 }
 
@@ -364,13 +372,14 @@ int disk_load(struct disk *d)
 	unsigned n_started = 0;
 	int r = senders ? 0 : -ENOMEM;
 
+	atomic_store(&d->report->n_running, d->spec.threads + 1);
 	for (; r == 0 && n_started < d->spec.threads; n_started++)
 		r = sender_start(&senders[n_started], d, n_started);
 	if (r == 0)
 		r = -pthread_create(&trimmer, NULL, trimmer_main, d);
 	if (r < 0)
 		return r; /* the caller ends the program */
-	if (!report_wait(d->report, count_mismatches, d)) {
+	if (!report_wait(d->report, count_mismatches, d) || !report_drain(d->report)) {
 		d->stalled = true;
 		return -ETIMEDOUT; /* as above: requests are stuck, nothing can be joined */
 	}

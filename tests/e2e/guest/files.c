@@ -195,6 +195,7 @@ static void *writer_main(void *userdata)
 
 	while (!atomic_load(&w->report->stop))
 		step(w);
+	atomic_fetch_sub(&w->report->n_running, 1);
 	return NULL;
 }
 
@@ -256,6 +257,7 @@ int files_load(const struct files_spec *spec, struct report *report)
 	static atomic_uint_fast64_t n_mismatches;
 	struct report_result result = { .kind = "files", .verdicts = "" };
 
+	atomic_store(&report->n_running, spec->threads);
 	for (unsigned i = 0; i < spec->threads; i++) {
 		int r = writer_start(&writers[i], spec, report, &n_mismatches, i);
 
@@ -264,7 +266,8 @@ int files_load(const struct files_spec *spec, struct report *report)
 			return 2;
 		}
 	}
-	result.stalled = !report_wait(report, get_mismatches, &n_mismatches);
+	result.stalled =
+		!report_wait(report, get_mismatches, &n_mismatches) || !report_drain(report);
 	if (!result.stalled)
 		verify_all(writers, spec, report);
 	result.n_mismatches = atomic_load(&n_mismatches);

@@ -99,6 +99,14 @@ static void progress(struct report *r, uint64_t n_mismatches)
 	fflush(stdout);
 }
 
+static bool stalled_since(struct report *r, uint64_t since_ns)
+{
+	uint64_t last_ns = atomic_load(&r->last_done_ns);
+
+	/* The clock is read after: it is not before either. */
+	return now_ns() - (last_ns > since_ns ? last_ns : since_ns) > r->stall_ns;
+}
+
 bool report_wait(struct report *r, uint64_t (*get_mismatches)(void *), void *userdata)
 {
 	bool input_open = true;
@@ -109,8 +117,7 @@ bool report_wait(struct report *r, uint64_t (*get_mismatches)(void *), void *use
 
 		if (r->end_ns && now >= r->end_ns)
 			break;
-		if (now - atomic_load(&r->last_done_ns) > r->stall_ns &&
-		    now > atomic_load(&r->last_done_ns))
+		if (stalled_since(r, r->start_ns))
 			return false;
 		if (now >= next_ns) {
 			progress(r, get_mismatches(userdata));
@@ -120,6 +127,18 @@ bool report_wait(struct report *r, uint64_t (*get_mismatches)(void *), void *use
 			break;
 	}
 	atomic_store(&r->stop, true);
+	return true;
+}
+
+bool report_drain(struct report *r)
+{
+	uint64_t since_ns = now_ns();
+
+	while (atomic_load(&r->n_running) > 0) {
+		if (stalled_since(r, since_ns))
+			return false;
+		usleep(5000);
+	}
 	return true;
 }
 

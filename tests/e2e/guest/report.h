@@ -22,6 +22,7 @@ struct report {
 	atomic_uint_fast64_t slowest_ns;
 	atomic_uint_fast64_t last_done_ns; /* when the last request completed */
 	atomic_uint n_complaints;
+	atomic_uint n_running; /* threads that have not seen the stop yet, or wait for the disk */
 };
 
 uint64_t now_ns(void);
@@ -36,6 +37,9 @@ uint64_t report_n_ios(struct report *r);
  * them. False: nothing completed for too long, and nothing can be joined any more.
  */
 bool report_wait(struct report *r, uint64_t (*get_mismatches)(void *), void *userdata);
+
+/* After that: waits until no thread runs any more. False as above. */
+bool report_drain(struct report *r);
 
 struct report_result {
 	const char *kind;

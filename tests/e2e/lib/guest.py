@@ -134,7 +134,9 @@ class Guest:
         """Tells the load to end; returns its result."""
         if self.result is None:
             self.say('stop')
-        self.wait(lambda: self.exit_status is not None, timeout, 'the end of the load')
+        # A process with I/O that hangs for ever never exits, but has said so.
+        self.wait(lambda: self.exit_status is not None or (self.result and self.result['stalled']),
+                  timeout, 'the end of the load')
         if self.result is None:
             raise GuestError(f'the guest gave no result (exit status {self.exit_status})')
         return self.result
