@@ -5,11 +5,7 @@
  * Trusts:  the document's path as a wish, not as a fact: what is found there is looked at before it
  * is opened, and never read. An image format is never probed.
  *
- * The image's lock. QEMU and its tools lock images by open file description (fcntl F_OFD_SETLK),
- * each permission on its own byte of the file: byte 100+p is read-locked by who has permission p,
- * byte 200+p by who does not share it with others; a conflict is found by asking whether the
- * opposite byte could be locked for writing. We take part in that, so that qemu-img, qemu-nbd, QEMU
- * itself and vmdev refuse each other's image.
+ * The image's lock is the one that QEMU's tools take (devices/base/lock.h).
  *
  * The lock belongs to the open file description that the device gets. It goes when the last
  * descriptor does, and as requests of a dying io_uring hold the file too, a successor that gets the

@@ -4,6 +4,7 @@
  * The policies under policies/ are read here as vmdevd reads them; the environment variable
  * VMDEV_POLICY_DIR says where they are.
  */
+#include <errno.h>
 #include <json-c/json.h>
 #include <linux/filter.h>
 #include <sched.h>
@@ -197,7 +198,8 @@ static void refused_calls_of_the_worker_are_reported(void **state)
 
 	assert_int_equal(policy->worker.default_action, SCMP_ACT_TRAP);
 	for (size_t i = 0; i < policy->worker.n_rules; i++)
-		assert_int_equal(policy->worker.rules[i].action, SCMP_ACT_ALLOW);
+		assert_true(policy->worker.rules[i].action == SCMP_ACT_ALLOW ||
+			    policy->worker.rules[i].action == SCMP_ACT_ERRNO(EOPNOTSUPP));
 	policy_free(policy);
 }
 
