@@ -129,7 +129,6 @@ static bool has_lock(int pid, const char *fd)
 static bool process_holds(int pid, const struct stat *image)
 {
 	char path[64];
-	scope_fd int dir = -1;
 	DIR *stream;
 	bool holds = false;
 
