@@ -409,8 +409,8 @@ static const struct option option_table[] = {
 };
 
 static const char usage[] =
-	"usage: frontend-kill (--program=PATH [--image=FILE] [--cache=MODE] |\n"
-	"                      --socket=S --device=VM/DEVICE [--vmdevctl=COMMAND])\n"
+	"usage: frontend-kill [--program=PATH [--image=FILE] [--cache=MODE] |\n"
+	"                      --socket=S --device=VM/DEVICE [--vmdevctl=COMMAND]]\n"
 	"                     [--kills=N] [--seed=S] [--queues=N] [--memory=SIZE] [--area=SIZE]\n"
 	"                     [--touch] [--huge] [--inflight] [--json]";
 
@@ -468,6 +468,22 @@ static bool option_take(struct options *o, int c)
 	return true;
 }
 
+/* The vmdev-blk of the build directory that this program is in. */
+static const char *built_program(void)
+{
+	static char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
+	int i;
+
+	if (n <= 0)
+		return NULL;
+	path[n] = 0;
+	for (i = 0; i < 3; i++)
+		*strrchr(path, '/') = 0;
+	strcat(path, "/devices/blk/vmdev-blk");
+	return path;
+}
+
 int main(int argc, char **argv)
 {
 	static struct run run = { .o = { .kills = 100,
@@ -481,6 +497,8 @@ int main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", option_table, NULL)) >= 0)
 		if (!option_take(&run.o, c))
 			errx(2, "%s", usage);
+	if (!run.o.program && !run.o.socket)
+		run.o.program = built_program();
 	if (!run.o.program == !run.o.socket || (run.o.socket && !run.o.device) || optind != argc)
 		errx(2, "%s", usage);
 	run.random.state = run.o.seed;

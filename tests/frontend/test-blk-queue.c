@@ -185,8 +185,11 @@ static void no_interrupt_suppresses_the_call(struct claim_context *x)
 
 	claim_begin(x, &spec);
 	q = &x->fe.queues[0];
+	reads_add(x, q, 1);
+	fe_queue_kick(q);
+	pop_all(q, 1);
 	q->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
-	usleep(20000);
+	usleep(20000); /* a call at the start is permitted */
 	fe_queue_drain_call(q);
 	reads_add(x, q, 4);
 	fe_queue_kick(q);
