@@ -3,18 +3,21 @@
  * running worker or keeper itself.
  *
  *	sandbox-inject worker|keeper PID OUTSIDER-PID	every attempt of the table, as TAP
- *	sandbox-inject trip PID				one socket(), and the filter's signal is delivered
+ *	sandbox-inject trip PID				one socket(), and the filter's signal is
+ *delivered
  *
  * Runs in: a test, as root on the host, as the tracer of the device process.
  * Trusts:  nothing that the process says; the kernel's answers are read with ptrace.
  *
- * A new process in the sandbox would not do: the worker cannot execute one, and what is to be tried is what this very
- * process may do, with its filter, its namespaces, its ids and its descriptors. So the main thread is
- * stopped, its registers are set to a system call, it is let run over a syscall instruction of
- * its own text, and its registers are put back. The filter sees the call as the process's own.
+ * A new process in the sandbox would not do: the worker cannot execute one, and what is to be tried
+ *is what this very process may do, with its filter, its namespaces, its ids and its descriptors. So
+ *the main thread is stopped, its registers are set to a system call, it is let run over a syscall
+ *instruction of its own text, and its registers are put back. The filter sees the call as the
+ *process's own.
  *
- * A call that the filter refuses queues a SIGSYS, which is taken away again (except by "trip"), so that one
- * process can be asked everything. Every attempt is one that changes nothing if it were allowed.
+ * A call that the filter refuses queues a SIGSYS, which is taken away again (except by "trip"), so
+ *that one process can be asked everything. Every attempt is one that changes nothing if it were
+ *allowed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,10 +43,10 @@
 
 /* Arguments that are known only at run time. */
 enum {
-	ARG_TEXT = 0x7e570001,	  /* the address of the attempt's text */
-	ARG_ZEROS = 0x7e570002,	  /* the address of a zeroed page part */
+	ARG_TEXT = 0x7e570001,	   /* the address of the attempt's text */
+	ARG_ZEROS = 0x7e570002,	   /* the address of a zeroed page part */
 	ARG_OUTSIDER = 0x7e570003, /* a process outside: vmdevd */
-	ARG_SOCKET = 0x7e570004,  /* the address of a struct sockaddr_un with the attempt's text */
+	ARG_SOCKET = 0x7e570004,   /* the address of a struct sockaddr_un with the attempt's text */
 };
 
 /* What the filter answers. */
@@ -253,7 +256,8 @@ static uint64_t find_syscall(const struct target *t)
 		if (sscanf(line, "%lx-%lx %7s", &start, &end, perms) != 3 || perms[2] != 'x')
 			continue;
 		text = malloc(end - start);
-		if (!text || pread(t->mem, text, end - start, (off_t)start) != (ssize_t)(end - start)) {
+		if (!text ||
+		    pread(t->mem, text, end - start, (off_t)start) != (ssize_t)(end - start)) {
 			free(text);
 			continue;
 		}
@@ -365,7 +369,8 @@ static void take_signal(const struct target *t)
 	} while (WSTOPSIG(status) != SIGSYS);
 }
 
-/* Makes the process do one system call. True: its filter refused; else *ret_result is what it returned. */
+/* Makes the process do one system call. True: its filter refused; else *ret_result is what it
+ * returned. */
 static bool inject(const struct target *t, const struct attempt *a, long *ret_result)
 {
 	struct user_regs_struct regs = t->saved;
@@ -421,7 +426,8 @@ static int try_all(struct target *t, bool keeper)
 		bool refused, good;
 
 		if (keeper && attempts[i].keeper == NOTHING) {
-			printf("ok %zu - %s # SKIP allowed: a starting worker is under this filter\n",
+			printf("ok %zu - %s # SKIP allowed: a starting worker is under this "
+			       "filter\n",
 			       i + 1, attempts[i].what);
 			continue;
 		}
