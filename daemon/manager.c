@@ -20,6 +20,7 @@
 
 #include "daemon/launch.h"
 #include "daemon/manager-private.h"
+#include "daemon/sandbox/plan.h"
 #include "devices/base/error.h"
 #include "devices/base/log.h"
 
@@ -285,7 +286,7 @@ again:
 int manager_new(const struct manager_spec *spec, struct manager **ret)
 {
 	struct manager *m = calloc(1, sizeof(*m));
-	uint16_t start = 0;
+	uint32_t start = 0;
 	int r;
 
 	if (!m)
@@ -308,10 +309,10 @@ int manager_new(const struct manager_spec *spec, struct manager **ret)
 	};
 	/*
 	 * Keepers outlive a vmdevd that was killed. That no new device shares the uid of one of
-	 * those, each vmdevd begins somewhere else; a collision is one in 65536.
+	 * those, each vmdevd begins somewhere else.
 	 */
 	(void)!getrandom(&start, sizeof(start), 0);
-	m->uid_index_base = (uint32_t)start * 1024;
+	m->uid_index_base = start % (PLAN_UID_RANGE / 2);
 	list_init(&m->entries);
 	list_init(&m->waits);
 	r = sd_event_add_defer(spec->event, &m->sweep, on_sweep, m);

@@ -1,0 +1,353 @@
+/*
+ * The verb doctor: is this host fit, and if not, how is that mended?
+ *
+ * Runs in: vmdevctl, best as root: what only root may see is said to be unknown otherwise.
+ * Trusts:  the kernel's word. Nothing is changed.
+ *
+ * One row per check. "bad" keeps devices from running, "weak" costs speed or limits, "good" is
+ * good.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "ctl/ctl.h"
+#include "daemon/text.h"
+#include "devices/base/error.h"
+#include "devices/base/scope.h"
+
+#define CGROUP_MAGIC	0x63677270 /* CGROUP2_SUPER_MAGIC of linux/magic.h */
+#define SYS_FUTEX_WAITV 449	   /* younger than Debian 12's headers want to know */
+
+enum verdict { GOOD, WEAK, BAD };
+
+struct finding {
+	enum verdict verdict;
+	char *found; /* what there is */
+	char *mend;  /* NULL: nothing to do */
+};
+
+struct check {
+	const char *name;
+	void (*run)(struct finding *ret);
+};
+
+static void good(struct finding *f, char *found)
+{
+	*f = (struct finding){ GOOD, found, NULL };
+}
+
+static void weak(struct finding *f, char *found, const char *mend)
+{
+	*f = (struct finding){ WEAK, found, strdup(mend) };
+}
+
+static void bad(struct finding *f, char *found, const char *mend)
+{
+	*f = (struct finding){ BAD, found, strdup(mend) };
+}
+
+/* The first line of a file, to be freed; NULL: there is none. */
+static char *read_line(const char *path)
+{
+	scope_file FILE *f = fopen(path, "re");
+	char *line = NULL;
+	size_t size = 0;
+
+	if (!f || getline(&line, &size, f) < 0) {
+		free(line);
+		return NULL;
+	}
+	line[strcspn(line, "\n")] = '\0';
+	return line;
+}
+
+static long long read_number(const char *path, long long otherwise)
+{
+	scope_free char *line = read_line(path);
+
+	return line ? atoll(line) : otherwise;
+}
+
+/* ---- the kernel ---- */
+
+static void check_kernel(struct finding *f)
+{
+	struct utsname name;
+	unsigned major = 0, minor = 0;
+
+	if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2)
+		bad(f, strdup("of unknown version"), "use Linux 6.1 or later");
+	else if (major < 6 || (major == 6 && minor < 1))
+		bad(f, strdup(name.release), "use Linux 6.1 or later, such as Debian 12's");
+	else
+		good(f, strdup(name.release));
+}
+
+/* Without any io_uring devices fall back to preadv2: they work, more slowly. */
+static void check_io_uring(struct finding *f)
+{
+	long long off = read_number("/proc/sys/kernel/io_uring_disabled", 0);
+	bool is_there = syscall(SYS_io_uring_setup, 1, NULL) < 0 && errno != ENOSYS;
+
+	if (!is_there)
+		weak(f, strdup("not in this kernel"),
+		     "use a kernel with CONFIG_IO_URING; until then devices are slower");
+	else if (off)
+		weak(f, text_format("kernel.io_uring_disabled = %lld", off),
+		     "sysctl kernel.io_uring_disabled=0; until then devices are slower");
+	else
+		good(f, strdup("there, and not disabled"));
+}
+
+static void check_user_namespaces(struct finding *f)
+{
+	long long max = read_number("/proc/sys/user/max_user_namespaces", -1);
+
+	if (max < 0)
+		bad(f, strdup("not in this kernel"), "use a kernel with CONFIG_USER_NS");
+	else if (max < 16)
+		bad(f, text_format("user.max_user_namespaces = %lld", max),
+		    "sysctl user.max_user_namespaces=65536");
+	else
+		good(f, text_format("up to %lld", max));
+}
+
+static void check_landlock(struct finding *f)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+
+	if (abi < 1)
+		weak(f, text_format("not there (%s)", error_text(errno)),
+		     "boot with lsm=landlock,... on the kernel's command line; until then a "
+		     "device's "
+		     "empty root and its system call filter stand alone");
+	else
+		good(f, text_format("ABI %ld", abi));
+}
+
+static void check_seccomp(struct finding *f)
+{
+	unsigned action = SECCOMP_RET_TRAP;
+
+	if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0)
+		bad(f, strdup("no filters"), "use a kernel with CONFIG_SECCOMP_FILTER");
+	else
+		good(f, strdup("filters are there"));
+}
+
+static void check_futex_waitv(struct finding *f)
+{
+	if (syscall(SYS_FUTEX_WAITV, NULL, 0, 0, NULL, 0) < 0 && errno == ENOSYS)
+		weak(f, strdup("not in this kernel"),
+		     "use Linux 5.16 or later; until then a worker's death is noticed later, the "
+		     "more "
+		     "so the larger the guest is");
+	else
+		good(f, strdup("there"));
+}
+
+/* ---- cgroups and limits ---- */
+
+static void check_cgroup(struct finding *f)
+{
+	struct statfs fs;
+	scope_free char *controllers = read_line("/sys/fs/cgroup/cgroup.controllers");
+	static const char *const wanted[] = { "cpu", "memory", "pids" };
+	char missing[64] = "";
+
+	if (statfs("/sys/fs/cgroup", &fs) < 0 || fs.f_type != CGROUP_MAGIC || !controllers) {
+		weak(f, strdup("no cgroup v2 at /sys/fs/cgroup"),
+		     "boot with systemd.unified_cgroup_hierarchy=1; until then documents with "
+		     "limits "
+		     "for cpu, memory or pids are refused");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		scope_free char *padded = text_format(" %s ", controllers);
+		scope_free char *word = text_format(" %s ", wanted[i]);
+
+		if (padded && word && !strstr(padded, word)) {
+			strcat(missing, missing[0] ? ", " : "");
+			strcat(missing, wanted[i]);
+		}
+	}
+	if (missing[0])
+		weak(f, text_format("v2, without %s", missing),
+		     "have the controllers delegated (in a container: to it); until then documents "
+		     "with such limits are refused");
+	else
+		good(f, text_format("v2 with %s", controllers));
+}
+
+static void check_files(struct finding *f)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		weak(f, strdup("unknown"), "see `ulimit -n`");
+	else if (limit.rlim_max < 4096)
+		bad(f, text_format("at most %llu per process", (unsigned long long)limit.rlim_max),
+		    "raise LimitNOFILE= of vmdevd's unit to 4096 or more");
+	else
+		good(f, text_format("up to %llu per process", (unsigned long long)limit.rlim_max));
+}
+
+static void check_huge_pages(struct finding *f)
+{
+	scope_free char *shmem = read_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+
+	if (!shmem)
+		weak(f, strdup("not in this kernel"),
+		     "use a kernel with CONFIG_TRANSPARENT_HUGEPAGE: recovery is faster for large "
+		     "guests");
+	else if (strstr(shmem, "[never]") || strstr(shmem, "[deny]"))
+		weak(f, text_format("shmem_enabled is %s", shmem),
+		     "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled: recovery is "
+		     "faster for large guests");
+	else
+		good(f, text_format("shmem_enabled is %s", shmem));
+}
+
+/* ---- users ---- */
+
+static void check_kvm_group(struct finding *f)
+{
+	if (!getgrnam("kvm"))
+		weak(f, strdup("there is no group kvm"),
+		     "groupadd --system kvm (or systemd-sysusers): documents usually give it the "
+		     "sockets");
+	else
+		good(f, strdup("there"));
+}
+
+static void check_vmdev_group(struct finding *f)
+{
+	if (!getgrnam("vmdev"))
+		weak(f, strdup("there is no group vmdev"),
+		     "groupadd --system vmdev (or systemd-sysusers): its members may look at "
+		     "devices; "
+		     "until then only root may");
+	else
+		good(f, strdup("there"));
+}
+
+static void check_kvm(struct finding *f)
+{
+	if (access("/dev/kvm", F_OK) < 0)
+		weak(f, strdup("no /dev/kvm"),
+		     "load kvm_intel or kvm_amd; without it guests are emulated, and slow");
+	else
+		good(f, strdup("/dev/kvm is there"));
+}
+
+/* vhost-user needs none of the host's vhost devices; people look for them here all the same. */
+static void check_vhost(struct finding *f)
+{
+	bool net = access("/dev/vhost-net", F_OK) == 0,
+	     vsock = access("/dev/vhost-vsock", F_OK) == 0;
+
+	good(f, text_format("not needed (vhost-net %s, vhost-vsock %s)", net ? "there" : "absent",
+			    vsock ? "there" : "absent"));
+}
+
+/* ---- the table ---- */
+
+static const struct check checks[] = {
+	{ "kernel", check_kernel },
+	{ "io_uring", check_io_uring },
+	{ "user namespaces", check_user_namespaces },
+	{ "seccomp", check_seccomp },
+	{ "landlock", check_landlock },
+	{ "futex_waitv", check_futex_waitv },
+	{ "cgroups", check_cgroup },
+	{ "open files", check_files },
+	{ "huge pages", check_huge_pages },
+	{ "group kvm", check_kvm_group },
+	{ "group vmdev", check_vmdev_group },
+	{ "kvm", check_kvm },
+	{ "vhost", check_vhost },
+};
+
+static const char *const verdict_names[] = { [GOOD] = "good", [WEAK] = "weak", [BAD] = "bad" };
+
+static json_object *finding_to_json(const char *name, const struct finding *f)
+{
+	json_object *object = json_object_new_object();
+
+	json_object_object_add(object, "check", json_object_new_string(name));
+	json_object_object_add(object, "verdict",
+			       json_object_new_string(verdict_names[f->verdict]));
+	json_object_object_add(object, "found", json_object_new_string(f->found ? f->found : ""));
+	json_object_object_add(object, "mend", f->mend ? json_object_new_string(f->mend) : NULL);
+	return object;
+}
+
+static void print_finding(const char *name, const struct finding *f)
+{
+	static const enum ctl_colour colours[] = {
+		[GOOD] = CTL_GOOD,
+		[WEAK] = CTL_WARN,
+		[BAD] = CTL_BAD,
+	};
+
+	printf("%s%-5s%s %-16s %s\n", ctl_colour(colours[f->verdict]), verdict_names[f->verdict],
+	       ctl_colour(CTL_PLAIN), name, f->found ? f->found : "");
+	if (f->mend)
+		printf("                       -> %s\n", f->mend);
+}
+
+static void finding_free(struct finding *f)
+{
+	free(f->found);
+	free(f->mend);
+}
+
+/* Also whether vmdevd runs: a host can be fit without that, so it is said but not judged. */
+static void print_daemon(struct ctl *ctl)
+{
+	bool is_there = access(ctl->address + strlen("unix:path="), F_OK) == 0;
+
+	printf("%-5s %-16s %s\n", "", "vmdevd", is_there ? "runs" : "does not run");
+}
+
+static enum ctl_exit run_doctor(struct ctl *ctl, int argc, char **argv)
+{
+	json_object *array = json_object_new_array();
+	enum verdict worst = GOOD;
+
+	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+		struct finding finding = { 0 };
+
+		checks[i].run(&finding);
+		if (finding.verdict > worst)
+			worst = finding.verdict;
+		if (ctl->json)
+			json_object_array_add(array, finding_to_json(checks[i].name, &finding));
+		else if (!ctl->quiet)
+			print_finding(checks[i].name, &finding);
+		finding_free(&finding);
+	}
+	if (ctl->json)
+		ctl_print_json(array);
+	else if (!ctl->quiet && strncmp(ctl->address, "unix:path=", strlen("unix:path=")) == 0)
+		print_daemon(ctl);
+	json_object_put(array);
+	return worst == BAD ? CTL_FAILED : CTL_DONE;
+}
+
+const struct verb doctor_verbs[] = {
+	{ "doctor", "", "is this host fit, and how to mend it", 0, 0, run_doctor,
+	  .takes_json = true },
+	{ 0 },
+};
