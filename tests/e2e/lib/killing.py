@@ -34,7 +34,7 @@ def blk_document(vm, image, *, queues=2, cache='none', **more):
     """
     return {'vm': vm, 'devices': {'root': {
         'type': 'blk', 'path': image, 'queues': queues, 'cache': cache, 'serial': vm,
-        'restart': {'limit': 1000000, 'interval': '1s', 'backoff': 0}, **more}}}
+        'restart': {'limit': 100000, 'interval': '1s', 'backoff': '0'}, **more}}}
 
 
 def make_image(path, size):
