@@ -192,6 +192,52 @@ static void neither_filter_allows_what_opens_or_reaches_out(void **state)
 	policy_free(policy);
 }
 
+/* The initialiser of io_opcodes in the device's source, for the comparison with the policy. */
+static char *opcodes_of_blk(void)
+{
+	char path[4096], *text, *list, *end;
+	FILE *file;
+	size_t len;
+
+	snprintf(path, sizeof(path), "%s/../devices/blk/io.c", policy_dir());
+	file = fopen(path, "re");
+	assert_non_null(file);
+	text = calloc(1, 1 << 20);
+	assert_non_null(text);
+	len = fread(text, 1, (1 << 20) - 1, file);
+	assert_true(len > 0);
+	fclose(file);
+	list = strstr(text, "io_opcodes[] = {");
+	assert_non_null(list);
+	end = strchr(list, '}');
+	assert_non_null(end);
+	*end = '\0';
+	memmove(text, list, (size_t)(end - list) + 1);
+	return text;
+}
+
+static void ring_opcodes_are_those_of_the_program(void **state)
+{
+	struct policy *policy = load_blk();
+	char *list = opcodes_of_blk();
+	size_t n = 0;
+
+	for (const char *p = list; (p = strstr(p, "IORING_OP_")); p += strlen("IORING_OP_"))
+		n++;
+	assert_int_equal(n, policy->n_opcodes);
+	for (size_t i = 0; i < policy->n_opcodes; i++) {
+		const char *name = policy->opcodes[i].name;
+		const char *hit = strstr(list, name);
+
+		while (hit && strchr(", \t\n", hit[strlen(name)]) == NULL)
+			hit = strstr(hit + 1, name);
+		if (!hit)
+			fail_msg("%s is in the policy and not in the program", name);
+	}
+	free(list);
+	policy_free(policy);
+}
+
 static void refused_calls_of_the_worker_are_reported(void **state)
 {
 	struct policy *policy = load_blk();
@@ -455,6 +501,7 @@ int main(void)
 		cmocka_unit_test(worker_has_at_most_18_calls_without_io_uring),
 		cmocka_unit_test(calls_that_arguments_widen_are_checked),
 		cmocka_unit_test(neither_filter_allows_what_opens_or_reaches_out),
+		cmocka_unit_test(ring_opcodes_are_those_of_the_program),
 		cmocka_unit_test(refused_calls_of_the_worker_are_reported),
 		cmocka_unit_test(filters_compile_and_are_sealed),
 		cmocka_unit_test(refuses_unknown_key),
