@@ -22,7 +22,7 @@ enum {
 	MAX_NAMESAKES = 64,
 };
 
-#define SUPERVISOR "/supervisor"
+#define SUPERVISOR "supervisor"
 
 /* Limits */
 
@@ -256,8 +256,9 @@ static int find_base(char **ret)
 	if (strcmp(below, "/") == 0)
 		below = "";
 	len = strlen(below);
-	if (len >= strlen(SUPERVISOR) && strcmp(below + len - strlen(SUPERVISOR), SUPERVISOR) == 0)
-		len -= strlen(SUPERVISOR);
+	if (len > strlen(SUPERVISOR) &&
+	    strcmp(below + len - strlen("/" SUPERVISOR), "/" SUPERVISOR) == 0)
+		len -= strlen("/" SUPERVISOR);
 	return asprintf(ret, "%s%.*s", point, (int)len, below) < 0 ? -ENOMEM : 0;
 }
 
@@ -309,9 +310,9 @@ static int leave_base(int base)
 	scope_fd int fd = -1;
 	char pid[24];
 
-	if (mkdirat(base, SUPERVISOR + 1, 0755) < 0 && errno != EEXIST)
+	if (mkdirat(base, SUPERVISOR, 0755) < 0 && errno != EEXIST)
 		return -errno;
-	fd = openat(base, SUPERVISOR + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(base, SUPERVISOR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
