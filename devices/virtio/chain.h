@@ -5,11 +5,10 @@
  * is loaded once and only the copy is used.
  *
  * Invariants of a chain that chain_load() accepted:
- *  1. iov[0..n_readable) are device-readable, iov[n_readable..n_readable+n_writable)
- * device-writable.
+ *  1. iov[0..n_readable) are device-readable, the n_writable after them device-writable.
  *  2. Each element lies in guest memory (virtio/memory.h, invariant 2).
  *  3. The sum of the lengths fits in 32 bits (VIRTIO 1.3 §2.7.4: no chain is longer than 2^32
- * bytes).
+ *     bytes).
  */
 #pragma once
 
@@ -38,7 +37,7 @@ enum chain_verdict {
 	CHAIN_TOO_LONG,	       /* more elements than iov_max, or more bytes than 32 bits hold */
 	CHAIN_INDIRECT_NESTED, /* indirect in indirect, or indirect with next (§2.7.5.3.1) */
 	CHAIN_INDIRECT_LEN,    /* a table whose length is 0 or no multiple of 16 or too large */
-	CHAIN_TOO_SHORT,	      /* for the device type: no room for what it must answer */
+	CHAIN_TOO_SHORT,       /* for the device type: no room for what it must answer */
 	CHAIN_INDIRECT_OFF,    /* indirect although the feature was not negotiated */
 };
 const char *chain_verdict_to_string(enum chain_verdict v);

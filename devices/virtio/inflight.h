@@ -10,15 +10,18 @@
  * finds if the writer is killed after any store:
  *
  *  take:      desc[head].counter = next; then desc[head].inflight = 1 (release).
- *             Before it, the request was never taken: avail idx still shows it, since
+ *             Before that, the request was never taken: the available ring still shows it, since
  *             last_avail = used.idx + number in flight. After it, it is resubmitted.
- *  complete:  desc[head].next = last_batch_head; last_batch_head = head (release), for each of the
- * batch, after which the used elements are written, then used.idx (release). Killed before
- * used.idx: still in flight, resubmitted. Killed after it: used_idx of the region differs from
- * used.idx of the ring, so the whole last batch was given back, and recovery clears it. clear:
- * desc[head].inflight = 0 for each of the batch, then used_idx = used.idx (release). Killed in
- * between: recovery clears the rest of the batch, walking from last_batch_head, bounded by the
- * number of elements between the two indices.
+ *  complete:  for each of the batch: desc[head].next = last_batch_head, last_batch_head = head
+ *             (release), the used element; then used.idx (release).
+ *             Killed before used.idx: still in flight, resubmitted. Killed after it: used_idx of
+ *             the region differs from used.idx of the ring, so the whole last batch was given
+ *             back, and recovery clears it.
+ *  clear:     desc[head].inflight = 0 for each of the batch, then used_idx = used.idx (release).
+ *             Killed in between: recovery clears the rest of the batch, walking from
+ *             last_batch_head, bounded by the number of elements between the two indices.
+ *
+ * tests/unit/test-inflight.c steps through this one instruction at a time.
  */
 #pragma once
 

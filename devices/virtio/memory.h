@@ -6,12 +6,12 @@
  *
  * A guest address is what the driver writes into descriptors; a user address is what the front-end
  * writes into SET_VRING_ADDR (vhost-user.rst "Front-end message types"). They are different types.
- * The table changes only while every I/O thread is paused (process/worker.h), so that
- * readers need no lock.
+ * The table changes only while every I/O thread is paused (process/worker.h), so that readers need
+ * no lock.
  *
  * Invariants:
  *  1. Regions are sorted by guest address and do not overlap, neither as guest nor as user
- * addresses; no address + size wraps.
+ *     addresses; no address + size wraps.
  *  2. A pointer that leaves this file lies, with its whole length, inside one mapped region.
  *  3. Bytes behind such a pointer may change or vanish (SIGBUS) at any time.
  */
