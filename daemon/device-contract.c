@@ -121,7 +121,7 @@ static bool take_recovered(struct device *d, struct message *m)
 	d->generation = generation;
 	d->last_recovery_ns = duration_ns;
 	d->has_recovered = true;
-	happened(d, "recovered", "recovery_ms", json_object_new_double((double)duration_ns / 1e6));
+	happened(d, "recovered", "recovery_ms", device_ms_to_json(duration_ns));
 	return true;
 }
 

@@ -5,6 +5,7 @@
  * Runs in: vmdevd.
  * Trusts:  texts have been cleaned where they came in.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "daemon/device-private.h"
@@ -23,6 +24,15 @@ static void put_number(json_object *object, const char *key, uint64_t v)
 static void put_pid(json_object *object, const char *key, pid_t pid)
 {
 	json_object_object_add(object, key, pid ? json_object_new_int64(pid) : NULL);
+}
+
+json_object *device_ms_to_json(uint64_t ns)
+{
+	double ms = (double)ns / 1e6;
+	char text[40];
+
+	(void)snprintf(text, sizeof(text), "%.3f", ms);
+	return json_object_new_double_s(ms, text);
 }
 
 static json_object *lines_to_json(const struct lines *lines)

@@ -63,6 +63,9 @@ struct device {
 /* device-contract.c: everything that is there to be read, within bounds. */
 void device_contract_read(struct device *device);
 
+/* device-json.c: nanoseconds as milliseconds with three decimals. */
+json_object *device_ms_to_json(uint64_t ns);
+
 /* device-process.c */
 int device_launch(struct device *device, char **ret_error);
 /* Asks the device to stop; a negative errno if it cannot be asked. */
