@@ -21,7 +21,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/keyctl.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -461,6 +463,24 @@ static int trip(struct target *t)
 	return 0;
 }
 
+/* As on a host whose kernel has none: io_uring_setup is answered with ENOSYS, for all that comes of
+ * the program. */
+static int hide_io_uring(char **argv)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(filter) / sizeof(*filter), .filter = filter };
+
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+		die("seccomp");
+	execv(argv[0], argv);
+	die(argv[0]);
+}
+
 static pid_t parse_pid(const char *text)
 {
 	char *end;
@@ -478,6 +498,8 @@ int main(int argc, char **argv)
 	struct target t = { .mem = -1 };
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc > 2 && strcmp(argv[1], "hide-io-uring") == 0)
+		return hide_io_uring(argv + 2);
 	if (argc == 3 && strcmp(argv[1], "trip") == 0) {
 		t.pid = parse_pid(argv[2]);
 		return trip(&t);
@@ -488,6 +510,7 @@ int main(int argc, char **argv)
 		return try_all(&t, strcmp(argv[1], "keeper") == 0);
 	}
 	fprintf(stderr, "usage: sandbox-inject worker|keeper PID OUTSIDER-PID\n"
-			"       sandbox-inject trip PID\n");
+			"       sandbox-inject trip PID\n"
+			"       sandbox-inject hide-io-uring PROGRAM...\n");
 	return 2;
 }
