@@ -12,11 +12,11 @@
 #include <grp.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <mntent.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -25,9 +25,6 @@
 #include "daemon/text.h"
 #include "devices/base/error.h"
 #include "devices/base/scope.h"
-
-#define CGROUP_MAGIC	0x63677270 /* CGROUP2_SUPER_MAGIC of linux/magic.h */
-#define SYS_FUTEX_WAITV 449	   /* younger than Debian 12's headers want to know */
 
 enum verdict { GOOD, WEAK, BAD };
 
@@ -148,7 +145,7 @@ static void check_seccomp(struct finding *f)
 
 static void check_futex_waitv(struct finding *f)
 {
-	if (syscall(SYS_FUTEX_WAITV, NULL, 0, 0, NULL, 0) < 0 && errno == ENOSYS)
+	if (syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == ENOSYS)
 		weak(f, strdup("not in this kernel"),
 		     "use Linux 5.16 or later; until then a worker's death is noticed later, the "
 		     "more "
@@ -159,35 +156,60 @@ static void check_futex_waitv(struct finding *f)
 
 /* ---- cgroups and limits ---- */
 
+/* Where cgroup v2 is mounted, to be freed: not at /sys/fs/cgroup itself on a hybrid host. */
+static char *cgroup_mount(void)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	struct mntent *entry;
+	char *path = NULL;
+
+	while (f && !path && (entry = getmntent(f)))
+		if (strcmp(entry->mnt_type, "cgroup2") == 0)
+			path = strdup(entry->mnt_dir);
+	if (f)
+		endmntent(f);
+	return path;
+}
+
+/* Is `word` one of the words in `list`, which spaces part? */
+static bool has_word(const char *list, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = list; (p = strstr(p, word)); p += len)
+		if ((p == list || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
+			return true;
+	return false;
+}
+
 static void check_cgroup(struct finding *f)
 {
-	struct statfs fs;
-	scope_free char *controllers = read_line("/sys/fs/cgroup/cgroup.controllers");
 	static const char *const wanted[] = { "cpu", "memory", "pids" };
+	scope_free char *mount = cgroup_mount(), *path = NULL, *controllers = NULL;
 	char missing[64] = "";
 
-	if (statfs("/sys/fs/cgroup", &fs) < 0 || fs.f_type != CGROUP_MAGIC || !controllers) {
-		weak(f, strdup("no cgroup v2 at /sys/fs/cgroup"),
+	path = mount ? text_format("%s/cgroup.controllers", mount) : NULL;
+	controllers = path ? read_line(path) : NULL;
+	if (!mount) {
+		weak(f, strdup("cgroup v2 is not mounted"),
 		     "boot with systemd.unified_cgroup_hierarchy=1; until then documents with "
 		     "limits "
 		     "for cpu, memory or pids are refused");
 		return;
 	}
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-		scope_free char *padded = text_format(" %s ", controllers);
-		scope_free char *word = text_format(" %s ", wanted[i]);
+		size_t at = strlen(missing);
 
-		if (padded && word && !strstr(padded, word)) {
-			strcat(missing, missing[0] ? ", " : "");
-			strcat(missing, wanted[i]);
-		}
+		if (!has_word(controllers ? controllers : "", wanted[i]))
+			(void)snprintf(missing + at, sizeof(missing) - at, "%s%s", at ? ", " : "",
+				       wanted[i]);
 	}
 	if (missing[0])
-		weak(f, text_format("v2, without %s", missing),
-		     "have the controllers delegated (in a container: to it); until then documents "
-		     "with such limits are refused");
+		weak(f, text_format("v2 at %s, without %s", mount, missing),
+		     "boot with systemd.unified_cgroup_hierarchy=1 (in a container: have them "
+		     "delegated to it); until then documents with such limits are refused");
 	else
-		good(f, text_format("v2 with %s", controllers));
+		good(f, text_format("v2 at %s with %s", mount, controllers));
 }
 
 static void check_files(struct finding *f)
