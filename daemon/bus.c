@@ -29,9 +29,10 @@
 #include "devices/base/scope.h"
 
 enum {
-	MAX_CLIENTS = 128,
-	MAX_CLIENTS_PER_USER = 32, /* root excepted */
-	MAX_QUEUED = 512,	   /* messages that a client has not read */
+	MAX_CLIENTS = 256,
+	MAX_CLIENTS_OF_OTHERS = 128, /* than root, whom nobody can lock out */
+	MAX_CLIENTS_PER_USER = 32,   /* root excepted */
+	MAX_QUEUED = 512,	     /* messages that a client has not read */
 };
 
 /* Members of this group may look (units/vmdev.sysusers); without it only root may. */
@@ -88,6 +89,14 @@ static unsigned count_of_user(const struct bus *bus, uid_t uid)
 	return n;
 }
 
+static bool has_room(const struct bus *bus, uid_t uid)
+{
+	if (bus->n_clients >= MAX_CLIENTS)
+		return false;
+	return uid == 0 || (bus->n_clients - count_of_user(bus, 0) < MAX_CLIENTS_OF_OTHERS &&
+			    count_of_user(bus, uid) < MAX_CLIENTS_PER_USER);
+}
+
 /* The connection as a server's end of a D-Bus without a bus. */
 static int connection_start(struct client *c, int *fd)
 {
@@ -124,8 +133,7 @@ static int client_new(struct bus *bus, int *fd)
 
 	if (getsockopt(*fd, SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0)
 		return -errno;
-	if (bus->n_clients >= MAX_CLIENTS ||
-	    (creds.uid != 0 && count_of_user(bus, creds.uid) >= MAX_CLIENTS_PER_USER))
+	if (!has_room(bus, creds.uid))
 		return -EMFILE;
 	c = calloc(1, sizeof(*c));
 	if (!c)
