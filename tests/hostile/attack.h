@@ -14,6 +14,7 @@ enum attack_stage {
 enum attack_outcome {
 	ATTACK_LOST,	/* hangs up */
 	ATTACK_BROKEN,	/* signals the ring's err descriptor, or hangs up */
+	ATTACK_FAILED,	/* fails the one request, or signals err, or hangs up */
 	ATTACK_REFUSED, /* a negative acknowledgement, or hangs up */
 	ATTACK_NO_HARM, /* whatever it likes, as long as the next session works */
 };

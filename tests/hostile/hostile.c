@@ -168,6 +168,15 @@ static int attack_prepare(struct fe *fe, const char *socket, const struct attack
 	return r;
 }
 
+/* The one request was answered, and not with OK; its status byte is what the row allocated last. */
+static bool request_failed(const struct fe *fe)
+{
+	volatile struct vring_used *used = fe->queues[0].used;
+	const struct fe_region *m = &fe->mem.regions[0];
+
+	return used->idx == 1 && m->map[m->used - 1] != VIRTIO_BLK_S_OK;
+}
+
 static bool await_gone_or_erred(struct fe *fe, bool err_counts)
 {
 	struct pollfd p[2] = { { .fd = fe->fd, .events = POLLIN | POLLRDHUP },
@@ -195,6 +204,9 @@ static bool outcome_right(struct fe *fe, const struct attack *a, int r)
 		return lost || (r == 0 && await_gone_or_erred(fe, false));
 	case ATTACK_BROKEN:
 		return lost || (r == 0 && await_gone_or_erred(fe, true));
+	case ATTACK_FAILED:
+		usleep(5000);
+		return lost || request_failed(fe) || await_gone_or_erred(fe, true);
 	case ATTACK_REFUSED:
 		return lost || r == -EREMOTEIO || (r == 0 && await_gone_or_erred(fe, true));
 	}

@@ -208,6 +208,8 @@ static int vring_outside_memory(struct fe *fe, unsigned round)
 
 	r = fe_do(fe, &(struct fe_out){
 			      .request = FE_SET_VRING_NUM, .payload = &num, .len = sizeof(num) });
+	if (r == 0)
+		r = fe_do_u64(fe, FE_SET_VRING_ERR, 1, fe->queues[0].err);
 	if (r < 0)
 		return r;
 	*(round % 3 == 0   ? &addr.desc
@@ -230,6 +232,9 @@ static int vring_misaligned(struct fe *fe, unsigned round)
 	};
 	int r;
 
+	r = fe_do_u64(fe, FE_SET_VRING_ERR, 1, fe->queues[0].err);
+	if (r < 0)
+		return r;
 	*(round % 3 == 0 ? &addr.desc : round % 3 == 1 ? &addr.avail : &addr.used) += 1;
 	r = fe_do(fe, &(struct fe_out){ .request = FE_SET_VRING_ADDR,
 					.payload = &addr,
@@ -362,7 +367,6 @@ static int log_that_lies(struct fe *fe, unsigned round)
 	struct fe_log_wire bad[] = { { .size = UINT64_MAX },
 				     { .size = 1 << 20 },
 				     { .size = 4096, .offset = UINT64_MAX - 4095 },
-				     { .size = 0 },
 				     { .size = 4096, .offset = 4096 } };
 	int fd = memfd_create("hostile", MFD_CLOEXEC), r;
 
@@ -370,7 +374,7 @@ static int log_that_lies(struct fe *fe, unsigned round)
 		return -errno;
 	r = fe_send(fe,
 		    &(struct fe_out){ .request = FE_SET_LOG_BASE,
-				      .payload = &bad[round % 5],
+				      .payload = &bad[round % 4],
 				      .len = sizeof(bad[0]),
 				      .fds = &fd,
 				      .n_fds = 1 },
