@@ -61,10 +61,12 @@ static inline void list_remove(struct list *link)
 
 #define LIST_JOIN_(a, b) a##b
 #define LIST_NAME_(a, b) LIST_JOIN_(a, b)
+/* NOLINTBEGIN(bugprone-macro-parentheses): names of variables and members stand alone */
 #define LIST_FOR_EACH_(item, head, member, link, next_link)                                        \
 	for (struct list *link = (head)->next, *next_link = link->next;                            \
 	     link != (head) && ((item) = list_item(link, __typeof__(*(item)), member), true);      \
 	     link = next_link, next_link = link->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* For each object, first to last. The body may remove and free the object, but no other one. */
 #define list_for_each(item, head, member)                                                          \

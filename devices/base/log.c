@@ -40,6 +40,7 @@ void log_write(int level, const char *fmt, ...)
 	record[2] = '>';
 	/* One byte is vsnprintf's NUL, whose place the newline takes. */
 	va_start(args, fmt);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is, one line above */
 	n = vsnprintf(record + prefix_len, sizeof(record) - prefix_len, fmt, args);
 	va_end(args);
 	len = n < 0 ? 0 : (size_t)n;

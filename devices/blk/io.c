@@ -183,58 +183,63 @@ static struct step next_step(const struct io_target *target, const struct io_bou
 	return s;
 }
 
-static enum io_outcome done(struct io_bounce *b, struct blk_request *rq, uint8_t status)
+/* What the end of a step means for its request. */
+enum step_end {
+	STEP_LAST,  /* done, rq->status is set */
+	STEP_AGAIN, /* there is another one to issue */
+};
+
+static enum step_end last(struct io_bounce *b, struct blk_request *rq, uint8_t status)
 {
 	if (b->owner == rq)
 		b->owner = NULL;
 	rq->status = status;
-	return IO_DONE;
-}
-
-/* The ranges are done; with no write cache they have to be durable before the answer. */
-static bool erased(const struct io_target *target, struct blk_request *rq)
-{
-	if (rq->flushing || target->writeback)
-		return true;
-	rq->flushing = true;
-	return false;
+	return STEP_LAST;
 }
 
 /*
  * A file system or disk that cannot do it: a discard is only advice (VIRTIO 1.3 §5.2.6.2), zeroes
  * are written instead.
  */
-static enum io_outcome erase_refused(struct io_bounce *b, struct blk_request *rq, bool *ret_again)
+static enum step_end erase_refused(struct io_bounce *b, struct blk_request *rq)
 {
 	if (rq->kind == REQUEST_DISCARD)
-		return done(b, rq, VIRTIO_BLK_S_OK);
+		return last(b, rq, VIRTIO_BLK_S_OK);
 	rq->writing_zeroes = true;
-	*ret_again = true;
-	return IO_PENDING;
+	return STEP_AGAIN;
 }
 
-static enum io_outcome erase_ended(const struct io_target *target, struct io_bounce *b,
-				   struct blk_request *rq, int32_t res, bool *ret_again)
+/* res bytes of the range, or all of it by fallocate, are erased. True if nothing of it is left. */
+static bool range_done(struct blk_request *rq, int32_t res)
 {
 	struct request_range *r = &rq->room->ranges[rq->range];
 
-	if (!rq->flushing && !rq->writing_zeroes && res == -EOPNOTSUPP)
-		return erase_refused(b, rq, ret_again);
-	if (res < 0 || (rq->writing_zeroes && !rq->flushing && res == 0))
-		return done(b, rq, VIRTIO_BLK_S_IOERR);
-	*ret_again = true;
-	if (rq->writing_zeroes && !rq->flushing) {
-		r->offset += (uint64_t)res;
-		r->len -= (uint64_t)res;
-		if (r->len > 0)
-			return IO_PENDING;
-	}
-	if (!rq->flushing && ++rq->range < rq->n_ranges)
-		return IO_PENDING;
-	return erased(target, rq) ? done(b, rq, VIRTIO_BLK_S_OK) : IO_PENDING;
+	if (!rq->writing_zeroes)
+		return true;
+	r->offset += (uint64_t)res;
+	r->len -= (uint64_t)res;
+	return r->len == 0;
 }
 
-static void log_read(const struct thread *t, const struct blk_request *rq)
+static enum step_end erase_ended(const struct io_target *target, struct io_bounce *b,
+				 struct blk_request *rq, int32_t res)
+{
+	if (!rq->flushing && !rq->writing_zeroes && res == -EOPNOTSUPP)
+		return erase_refused(b, rq);
+	if (res < 0 || (rq->writing_zeroes && !rq->flushing && res == 0))
+		return last(b, rq, VIRTIO_BLK_S_IOERR);
+	if (rq->flushing)
+		return last(b, rq, VIRTIO_BLK_S_OK);
+	if (!range_done(rq, res) || ++rq->range < rq->n_ranges)
+		return STEP_AGAIN;
+	if (target->writeback)
+		return last(b, rq, VIRTIO_BLK_S_OK);
+	/* Without a write cache the ranges have to be durable before the answer. */
+	rq->flushing = true;
+	return STEP_AGAIN;
+}
+
+static void log_read(const struct blk_request *rq)
 {
 	const struct memory *m = rq->ring->queue.memory;
 
@@ -244,45 +249,36 @@ static void log_read(const struct thread *t, const struct blk_request *rq)
 		memory_log_host(m, rq->data[i].iov_base, rq->data[i].iov_len);
 }
 
-static enum io_outcome transfer_ended(struct io_bounce *b, struct thread *t, struct blk_request *rq,
-				      int32_t res, bool *ret_again)
+static enum step_end transfer_ended(struct io_bounce *b, struct blk_request *rq, int32_t res)
 {
 	if (rq->bounced && rq->kind == REQUEST_READ && res > 0)
 		iov_write(rq->data, rq->n_iov, 0, b->buffer, (size_t)res);
-	log_read(t, rq);
+	log_read(rq);
 	/* 0: the image has become shorter than it was. */
 	if (res <= 0 || (uint32_t)res > rq->step_len)
-		return done(b, rq, VIRTIO_BLK_S_IOERR);
+		return last(b, rq, VIRTIO_BLK_S_IOERR);
 	blk_request_advance(rq, (uint32_t)res);
-	if (rq->done == rq->len)
-		return done(b, rq, VIRTIO_BLK_S_OK);
-	*ret_again = true;
-	return IO_PENDING;
+	return rq->done == rq->len ? last(b, rq, VIRTIO_BLK_S_OK) : STEP_AGAIN;
 }
 
-/* What the end of a step means. *ret_again: there is another step to issue. */
-static enum io_outcome step_ended(const struct io_target *target, struct io_bounce *b,
-				  struct thread *t, struct blk_request *rq, int32_t res,
-				  bool *ret_again)
+static enum step_end step_ended(const struct io_target *target, struct io_bounce *b,
+				struct blk_request *rq, int32_t res)
 {
-	*ret_again = false;
-	if (res == -EINTR || res == -EAGAIN) {
-		*ret_again = true;
-		return IO_PENDING;
-	}
+	if (res == -EINTR || res == -EAGAIN)
+		return STEP_AGAIN;
 	switch ((enum request_kind)rq->kind) {
 	case REQUEST_READ:
 	case REQUEST_WRITE:
-		return transfer_ended(b, t, rq, res, ret_again);
+		return transfer_ended(b, rq, res);
 	case REQUEST_DISCARD:
 	case REQUEST_ZERO:
 	case REQUEST_ZERO_UNMAP:
-		return erase_ended(target, b, rq, res, ret_again);
+		return erase_ended(target, b, rq, res);
 	case REQUEST_FLUSH:
 	case REQUEST_ANSWER:
 		break;
 	}
-	return done(b, rq, res < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
+	return last(b, rq, res < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 }
 
 /* Issue steps until one is pending or the request is done. Without io_uring each step ends at once.
@@ -290,19 +286,16 @@ static enum io_outcome step_ended(const struct io_target *target, struct io_boun
 static enum io_outcome issue(const struct io_target *target, struct io_bounce *b, struct thread *t,
 			     struct blk_request *rq)
 {
-	enum io_outcome outcome;
-	bool again;
+	struct step s;
 
 	do {
-		struct step s = next_step(target, b, rq);
-
+		s = next_step(target, b, rq);
 		if (target->uring) {
 			submit(t, &s, rq->tag);
 			return IO_PENDING;
 		}
-		outcome = step_ended(target, b, t, rq, call(&s), &again);
-	} while (again);
-	return outcome;
+	} while (step_ended(target, b, rq, call(&s)) == STEP_AGAIN);
+	return IO_DONE;
 }
 
 static void wait_for_bounce(struct io_bounce *b, struct blk_request *rq)
@@ -345,10 +338,9 @@ enum io_outcome io_start(const struct io_target *target, struct io_bounce *b, st
 enum io_outcome io_continue(const struct io_target *target, struct io_bounce *b, struct thread *t,
 			    struct blk_request *rq, int32_t res)
 {
-	bool again;
-	enum io_outcome outcome = step_ended(target, b, t, rq, res, &again);
-
-	return again ? issue(target, b, t, rq) : outcome;
+	if (step_ended(target, b, rq, res) == STEP_AGAIN)
+		return issue(target, b, t, rq);
+	return IO_DONE;
 }
 
 /*
