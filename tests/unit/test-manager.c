@@ -201,7 +201,6 @@ static void a_dry_run_says_the_same_and_changes_nothing(void **state)
 static void a_change_whose_image_is_missing_is_refused_as_a_whole(void **state)
 {
 	struct fixture *f = *state;
-	scope_free char *changes = NULL;
 	struct document document = { "test.json", ONE_CHANGED, strlen(ONE_CHANGED) };
 	struct manager_apply_spec spec = { .documents = &document,
 					   .n_documents = 1,
