@@ -6,7 +6,8 @@
 #include "tests/unit/driver.h"
 #include "tests/unit/unit.h"
 
-enum { SIZE = 8, N_IOV = 16 };
+#define SIZE ((uint16_t)8)
+enum { N_IOV = 16 };
 #define DATA	 (DRIVER_GUEST + DRIVER_DATA)
 #define NEXT	 RING_DESC_F_NEXT
 #define WRITE	 RING_DESC_F_WRITE
@@ -187,7 +188,7 @@ static void indirect_table_may_be_larger_than_the_ring_and_unaligned(void **stat
 	for (uint32_t i = 0; i < 12; i++) {
 		desc.next = (uint16_t)(i + 1);
 		desc.flags = i == 11 ? 0 : NEXT;
-		memcpy(d.ram + DRIVER_INDIRECT + 3 + i * 16, &desc, 16);
+		memcpy(d.ram + DRIVER_INDIRECT + 3 + UINT64_C(16) * i, &desc, 16);
 	}
 	driver_desc(&d, 0, DRIVER_GUEST + DRIVER_INDIRECT + 3, 12 * 16, INDIRECT | WRITE, 0);
 	assert_int_equal(load(0), CHAIN_OK);

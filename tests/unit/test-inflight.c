@@ -18,7 +18,7 @@
 #include "tests/unit/driver.h"
 #include "tests/unit/unit.h"
 
-enum { SIZE = 8 };
+#define SIZE ((uint16_t)8)
 
 static struct driver d;
 

@@ -7,7 +7,7 @@
 #include "devices/virtio/memory.h"
 #include "tests/unit/unit.h"
 
-#define PAGE	4096u
+#define PAGE	UINT64_C(4096)
 #define G(addr) ((struct guest_addr){ (addr) })
 #define U(addr) ((struct user_addr){ (addr) })
 
@@ -77,7 +77,7 @@ static void table_takes_509_regions_sorted_and_says_when_it_is_full(void **state
 {
 	for (unsigned i = 0; i < MEMORY_MAX_REGIONS; i++) {
 		/* 7 and 512 share no factor: every place, in a scrambled order. */
-		uint64_t at = (i * 7u % MEMORY_MAX_REGIONS) * 2 * PAGE;
+		uint64_t at = UINT64_C(2) * (i * 7u % MEMORY_MAX_REGIONS) * PAGE;
 
 		add(at, at, PAGE, 0);
 	}

@@ -6,7 +6,7 @@
 #include "tests/unit/driver.h"
 #include "tests/unit/unit.h"
 
-enum { SIZE = 8 };
+#define SIZE ((uint16_t)8)
 
 static struct driver d;
 static struct queue q;
@@ -103,9 +103,9 @@ static void start_refuses_rings_outside_of_memory(void **state)
 	const struct queue_spec good = d.spec;
 	const uint64_t end = DRIVER_USER + DRIVER_REGION_LEN;
 
-	d.spec.desc.v = end - 16 * SIZE + 16;
+	d.spec.desc.v = end - UINT64_C(16) * SIZE + 16;
 	assert_int_equal(driver_queue(&d, &q), QUEUE_BAD_ADDRESS);
-	d.spec.desc.v = end - 16 * SIZE;
+	d.spec.desc.v = end - UINT64_C(16) * SIZE;
 	start();
 	d.spec.avail.v = end - (6 + 2 * SIZE) + 2;
 	assert_int_equal(driver_queue(&d, &q), QUEUE_BAD_ADDRESS);
@@ -499,7 +499,7 @@ static void the_log_has_the_pages_of_each_element_of_a_batch(void **state)
 	assert_int_equal(memory_log_set(&d.memory, 8, 0, fd), MEMORY_OK);
 	d.spec.log_used = true;
 	/* Elements 0 to 2 in page 3, 3 to 7 in page 4. */
-	d.spec.used_log.v = 4 * 4096 - 4 - 3 * sizeof(struct ring_used_elem);
+	d.spec.used_log.v = UINT64_C(4) * 4096 - 4 - 3 * sizeof(struct ring_used_elem);
 	driver_set_idx(&d, 3);
 	start();
 	assert_int_equal(pwrite(fd, &bits, 8, 0), 8);
@@ -517,7 +517,7 @@ static void the_log_has_the_pages_of_each_element_of_a_batch(void **state)
 	d.used_seen = d.used->idx;
 	for (unsigned i = 0; i < 3; i++)
 		serve(0);
-	d.spec.used_log.v = 4 * 4096;
+	d.spec.used_log.v = UINT64_C(4) * 4096;
 	assert_int_equal(queue_remap(&q, &d.spec), QUEUE_OK);
 	assert_int_equal(pwrite(fd, &bits, 8, 0), 8);
 	serve(0);
@@ -538,7 +538,7 @@ static void the_log_has_both_ends_of_a_batch_that_wraps(void **state)
 	assert_int_equal(memory_log_set(&d.memory, 8, 0, fd), MEMORY_OK);
 	d.spec.log_used = true;
 	/* The index in page 3, elements 0 to 511 in page 4, 512 to 1023 in page 5. */
-	d.spec.used_log.v = 4 * 4096 - 4;
+	d.spec.used_log.v = UINT64_C(4) * 4096 - 4;
 	driver_set_idx(&d, 1023);
 	start();
 	driver_offer(&d, 0);

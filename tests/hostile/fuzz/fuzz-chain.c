@@ -10,7 +10,8 @@
 #include "devices/virtio/chain.h"
 #include "tests/hostile/fuzz/fuzz.h"
 
-enum { REGION_LEN = 0x4000, N_IOV = 64 };
+#define REGION_LEN UINT64_C(0x4000)
+enum { N_IOV = 64 };
 
 static struct memory m;
 static uint8_t *ram;

@@ -150,9 +150,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (!ram)
 		setup();
 	memset(ram, 0, RAM_LEN);
-	for (uint16_t i = 0; i < SIZE; i++)
+	for (unsigned i = 0; i < SIZE; i++)
 		((struct ring_desc *)(void *)ram)[i] = (struct ring_desc){
-			.addr = 0x1000 + 64u * i,
+			.addr = 0x1000 + UINT64_C(64) * i,
 			.len = 64,
 			.flags = RING_DESC_F_WRITE,
 		};

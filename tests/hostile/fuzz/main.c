@@ -35,6 +35,7 @@ static void run(const uint8_t *data, size_t len)
 	if (len)
 		memcpy(copy, data, len);
 	LLVMFuzzerTestOneInput(copy, len);
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyzer does not know scope_free */
 }
 
 static int load_file(int dir, const char *name)
@@ -43,7 +44,8 @@ static int load_file(int dir, const char *name)
 	scope_free uint8_t *data = malloc(MAX_LEN);
 	ssize_t len;
 
-	if (fd < 0)
+	if (fd < 0 || !data)
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not know scope_free */
 		return -errno;
 	len = read(fd, data, MAX_LEN);
 	if (len < 0)
