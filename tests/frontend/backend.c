@@ -250,6 +250,19 @@ void backend_show_log(const struct backend *b)
 		fprintf(stderr, "#   back-end: %s", lines[i % 8]);
 	if (f)
 		fclose(f);
+	backend_show_end(b);
+}
+
+/* How it ended, for a person. */
+void backend_show_end(const struct backend *b)
+{
+	siginfo_t info = { 0 };
+
+	if (b->pid > 0 && waitid(P_PID, (id_t)b->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	    info.si_pid)
+		fprintf(stderr, "#   back-end: %s %d\n",
+			info.si_code == CLD_EXITED ? "exited with" : "ended by signal",
+			info.si_status);
 }
 
 void backend_done(struct backend *b)

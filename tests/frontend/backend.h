@@ -39,6 +39,7 @@ int backend_stop(struct backend *b,
 		 int *ret_status); /* SIGTERM; wait status; -ETIMEDOUT after 10 s */
 bool backend_alive(struct backend *b);
 void backend_show_log(const struct backend *b);
+void backend_show_end(const struct backend *b);
 void backend_done(struct backend *b); /* kills what still runs, removes the directory */
 
 /* The worker: the one child of the keeper. 0 while there is none. */
