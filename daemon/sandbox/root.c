@@ -20,12 +20,13 @@
 #define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
 #endif
 
-/* An empty tmpfs that is attached nowhere yet: no room for a byte, no inode but its root. */
+/* An empty tmpfs that is attached nowhere yet: no room for a byte, no inode but its root, which
+ * nobody may open. */
 static int make_empty_mount(void)
 {
 	static const struct {
 		const char *key, *value;
-	} options[] = { { "mode", "0500" }, { "size", "4096" }, { "nr_inodes", "1" } };
+	} options[] = { { "mode", "0000" }, { "size", "4096" }, { "nr_inodes", "1" } };
 	scope_fd int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 
 	if (fs < 0)

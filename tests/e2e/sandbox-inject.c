@@ -3,6 +3,8 @@
  * running worker or keeper itself.
  *
  *	sandbox-inject worker|keeper PID OUTSIDER-PID	every attempt of the table, as TAP
+ *	sandbox-inject unfiltered PID OUTSIDER-PID	what must be refused also where the filter
+ *allows it, as TAP
  *	sandbox-inject trip PID				one socket(), and the filter's signal is
  *delivered
  *
@@ -34,6 +36,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -48,6 +51,7 @@ enum {
 	ARG_TEXT = 0x7e570001,	   /* the address of the attempt's text */
 	ARG_ZEROS = 0x7e570002,	   /* the address of a zeroed page part */
 	ARG_OUTSIDER = 0x7e570003, /* a process outside: vmdevd */
+	ARG_IOVEC = 0x7e570005,	   /* the address of a struct iovec of eight bytes there */
 	ARG_SOCKET = 0x7e570004,   /* the address of a struct sockaddr_un with the attempt's text */
 };
 
@@ -66,6 +70,8 @@ struct attempt {
 	enum answer keeper; /* of the worker it is always SIGNAL */
 	int error;	    /* for PASSES: the errno that the keeper gets */
 };
+
+#define N(table) (sizeof(table) / sizeof(*(table)))
 
 #define NEW_NAMESPACES (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS)
 
@@ -110,9 +116,9 @@ static const struct attempt attempts[] = {
 	{ "pidfd_open the keeper", SYS_pidfd_open, { 1, 0 }, NULL },
 	{ "pidfd_getfd: another device's descriptor", SYS_pidfd_getfd, { 3, 10, 0 }, NULL },
 	{ "pidfd_send_signal", SYS_pidfd_send_signal, { 3, 0, 0, 0 }, NULL },
-	{ "process_vm_readv of vmdevd", SYS_process_vm_readv, { ARG_OUTSIDER, ARG_ZEROS, 1, ARG_ZEROS, 1, 0 }, NULL },
-	{ "process_vm_writev of vmdevd", SYS_process_vm_writev, { ARG_OUTSIDER, ARG_ZEROS, 1, ARG_ZEROS, 1, 0 }, NULL },
-	{ "process_vm_readv of the keeper", SYS_process_vm_readv, { 1, ARG_ZEROS, 1, ARG_ZEROS, 1, 0 }, NULL },
+	{ "process_vm_readv of vmdevd", SYS_process_vm_readv, { ARG_OUTSIDER, ARG_IOVEC, 1, ARG_IOVEC, 1, 0 }, NULL },
+	{ "process_vm_writev of vmdevd", SYS_process_vm_writev, { ARG_OUTSIDER, ARG_IOVEC, 1, ARG_IOVEC, 1, 0 }, NULL },
+	{ "process_vm_readv of the keeper", SYS_process_vm_readv, { 1, ARG_IOVEC, 1, ARG_IOVEC, 1, 0 }, NULL },
 	{ "ptrace attach outside", SYS_ptrace, { PTRACE_SEIZE, ARG_OUTSIDER, 0, 0 }, NULL },
 	{ "ptrace attach the keeper", SYS_ptrace, { PTRACE_SEIZE, 1, 0, 0 }, NULL },
 	{ "ptrace traceme", SYS_ptrace, { PTRACE_TRACEME, 0, 0, 0 }, NULL },
@@ -207,6 +213,37 @@ static const struct attempt attempts[] = {
 };
 /* clang-format on */
 
+/*
+ * Of a process whose filter lets all this through (tests/e2e/sandbox gives it such a policy): the
+ * other mechanisms alone. In each row the error that they give.
+ */
+/* clang-format off */
+static const struct attempt unfiltered[] = {
+	{ "root: open the root directory", SYS_openat, { (uint64_t)AT_FDCWD, ARG_TEXT, O_RDONLY }, "/", PASSES, EACCES },
+	{ "root: open /etc/passwd", SYS_openat, { (uint64_t)AT_FDCWD, ARG_TEXT, O_RDONLY }, "/etc/passwd", PASSES, EACCES },
+	{ "root: open what is above it", SYS_openat, { (uint64_t)AT_FDCWD, ARG_TEXT, O_RDONLY }, "../../etc", PASSES, EACCES },
+	{ "root: make a directory", SYS_mkdir, { ARG_TEXT, 0700 }, "/dir", PASSES, EACCES },
+	{ "pid namespace: signal vmdevd", SYS_kill, { ARG_OUTSIDER, 0 }, NULL, PASSES, ESRCH },
+	{ "pid namespace: pidfd_open vmdevd", SYS_pidfd_open, { ARG_OUTSIDER, 0 }, NULL, PASSES, ESRCH },
+	{ "pid namespace: ptrace vmdevd", SYS_ptrace, { PTRACE_SEIZE, ARG_OUTSIDER, 0, 0 }, NULL, PASSES, ESRCH },
+	{ "pid namespace: read vmdevd's memory", SYS_process_vm_readv, { ARG_OUTSIDER, ARG_IOVEC, 1, ARG_IOVEC, 1, 0 }, NULL, PASSES, ESRCH },
+	{ "not dumpable: ptrace the keeper", SYS_ptrace, { PTRACE_SEIZE, 1, 0, 0 }, NULL, PASSES, EPERM },
+	{ "not dumpable: read the keeper's memory", SYS_process_vm_readv, { 1, ARG_IOVEC, 1, ARG_IOVEC, 1, 0 }, NULL, PASSES, EPERM },
+	{ "capabilities: mount", SYS_mount, { ARG_TEXT, ARG_TEXT, ARG_TEXT, 0, 0 }, "/", PASSES, EPERM },
+	{ "capabilities: umount", SYS_umount2, { ARG_TEXT, MNT_DETACH }, "/", PASSES, EPERM },
+	{ "capabilities: pivot_root", SYS_pivot_root, { ARG_TEXT, ARG_TEXT }, "/", PASSES, EPERM },
+	{ "capabilities: a new mount namespace", SYS_unshare, { CLONE_NEWNS }, NULL, PASSES, EPERM },
+	{ "capabilities: the host's name", SYS_sethostname, { ARG_TEXT, 1 }, "x", PASSES, EPERM },
+	{ "capabilities: a raw socket", SYS_socket, { AF_PACKET, SOCK_RAW, 0 }, NULL, PASSES, EPERM },
+	{ "capabilities: other groups", SYS_setgroups, { 1, ARG_ZEROS }, NULL, PASSES, EPERM },
+	{ "capabilities: the image's owner", SYS_fchown, { 10, 0, 0 }, NULL, PASSES, EINVAL },
+	{ "ids: user 0 does not exist", SYS_setresuid, { 0, 0, 0 }, NULL, PASSES, EINVAL },
+	{ "ids: group 0 does not exist", SYS_setresgid, { 0, 0, 0 }, NULL, PASSES, EINVAL },
+	{ "ids: the image's mode", SYS_fchmod, { 10, 0666 }, NULL, PASSES, EPERM },
+	{ "network namespace: nobody to talk to", SYS_bind, { 4, ARG_SOCKET, 12 }, "@vmdev", PASSES, EINVAL },
+};
+/* clang-format on */
+
 struct target {
 	pid_t pid;
 	pid_t outsider;
@@ -220,7 +257,8 @@ enum {
 	SCRATCH_TEXT = 0,
 	SCRATCH_SOCKET = 256,
 	SCRATCH_ZEROS = 512,
-	SCRATCH_LEN = 1024,
+	SCRATCH_IOVEC = 1024,
+	SCRATCH_LEN = 1088,
 };
 
 static _Noreturn void die(const char *what)
@@ -306,6 +344,7 @@ static void write_scratch(const struct target *t, const char *text)
 {
 	char scratch[SCRATCH_LEN] = { 0 };
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const uint64_t vector[] = { t->scratch + SCRATCH_ZEROS, 8 }; /* struct iovec */
 
 	if (text) {
 		snprintf(scratch + SCRATCH_TEXT, SCRATCH_SOCKET, "%s", text);
@@ -314,6 +353,7 @@ static void write_scratch(const struct target *t, const char *text)
 			address.sun_path[0] = '\0';
 		memcpy(scratch + SCRATCH_SOCKET, &address, sizeof(address));
 	}
+	memcpy(scratch + SCRATCH_IOVEC, &vector, sizeof(vector));
 	if (pwrite(t->mem, scratch, sizeof(scratch), (off_t)t->scratch) != sizeof(scratch))
 		die("writing the process's stack");
 }
@@ -325,6 +365,8 @@ static uint64_t resolve(const struct target *t, uint64_t arg)
 		return t->scratch + SCRATCH_TEXT;
 	case ARG_SOCKET:
 		return t->scratch + SCRATCH_SOCKET;
+	case ARG_IOVEC:
+		return t->scratch + SCRATCH_IOVEC;
 	case ARG_ZEROS:
 		return t->scratch + SCRATCH_ZEROS;
 	case ARG_OUTSIDER:
@@ -415,29 +457,29 @@ static bool judge(const struct attempt *a, bool keeper, bool refused, long resul
 	return expected == NOTHING || (expected == PASSES && result == -a->error);
 }
 
-static int try_all(struct target *t, bool keeper)
+static int try_all(struct target *t, const struct attempt *table, size_t n, bool keeper)
 {
-	const size_t n = sizeof(attempts) / sizeof(*attempts);
 	size_t n_bad = 0;
 
 	printf("1..%zu\n", n);
 	attach(t);
 	for (size_t i = 0; i < n; i++) {
+		const struct attempt *a = &table[i];
 		char words[128];
 		long result = 0;
 		bool refused, good;
 
-		if (keeper && attempts[i].keeper == NOTHING) {
+		if (keeper && a->keeper == NOTHING) {
 			printf("ok %zu - %s # SKIP allowed: a starting worker is under this "
 			       "filter\n",
-			       i + 1, attempts[i].what);
+			       i + 1, a->what);
 			continue;
 		}
-		refused = inject(t, &attempts[i], &result);
+		refused = inject(t, a, &result);
 		if (refused)
 			take_signal(t);
-		good = judge(&attempts[i], keeper, refused, result, words, sizeof(words));
-		printf("%sok %zu - %s (%s)\n", good ? "" : "not ", i + 1, attempts[i].what, words);
+		good = judge(a, keeper, refused, result, words, sizeof(words));
+		printf("%sok %zu - %s (%s)\n", good ? "" : "not ", i + 1, a->what, words);
 		n_bad += !good;
 	}
 	detach(t);
@@ -504,12 +546,15 @@ int main(int argc, char **argv)
 		t.pid = parse_pid(argv[2]);
 		return trip(&t);
 	}
-	if (argc == 4 && (strcmp(argv[1], "worker") == 0 || strcmp(argv[1], "keeper") == 0)) {
+	if (argc == 4) {
 		t.pid = parse_pid(argv[2]);
 		t.outsider = parse_pid(argv[3]);
-		return try_all(&t, strcmp(argv[1], "keeper") == 0);
+		if (strcmp(argv[1], "unfiltered") == 0)
+			return try_all(&t, unfiltered, N(unfiltered), true);
+		if (strcmp(argv[1], "worker") == 0 || strcmp(argv[1], "keeper") == 0)
+			return try_all(&t, attempts, N(attempts), strcmp(argv[1], "keeper") == 0);
 	}
-	fprintf(stderr, "usage: sandbox-inject worker|keeper PID OUTSIDER-PID\n"
+	fprintf(stderr, "usage: sandbox-inject worker|keeper|unfiltered PID OUTSIDER-PID\n"
 			"       sandbox-inject trip PID\n"
 			"       sandbox-inject hide-io-uring PROGRAM...\n");
 	return 2;
