@@ -36,7 +36,7 @@ class Watch:
 
     def __init__(self, service):
         self.process = subprocess.Popen(service.ctl_argv('watch', '--json'), stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.queue, self.events = queue.SimpleQueue(), []
         threading.Thread(target=self.read, daemon=True).start()
 
