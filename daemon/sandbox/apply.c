@@ -188,6 +188,7 @@ static _Noreturn void child_run(const struct child *child, const int sync[2])
 
 		if (plan_step_in_parent(step->type))
 			continue;
+		assert(child_steps[step->type]);
 		r = child_steps[step->type](child, step);
 		if (r < 0)
 			child_fail(step, r);

@@ -18,11 +18,11 @@
 #include "daemon/launch.h"
 
 /*
- * A fresh, empty cgroup of this name (or name.1, name.2, … where others live in cgroups of that
- * name) with these limits (NULL: none). *ret_fd is its directory, or -1 where the machine has no
- * cgroup v2 (an error if there are limits).
+ * A fresh, empty cgroup of the wanted name (or NAME.1, NAME.2, … where others live in cgroups of
+ * that name) with these limits (NULL: none). *ret_fd is its directory, or -1 where the machine has
+ * no cgroup v2 (an error if there are limits).
  */
-int cgroup_create(const char *name, const struct launch_limits *limits, int *ret_fd,
+int cgroup_create(const char *wanted, const struct launch_limits *limits, int *ret_fd,
 		  char **ret_error);
 
 /* Could these limits be set? Changes nothing. */
