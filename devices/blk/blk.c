@@ -144,10 +144,21 @@ static void log_byte(const struct vring *r, const uint8_t *p)
 		memory_log_host(r->queue.memory, p, 1);
 }
 
+static void log_data(const struct blk_request *rq)
+{
+	const struct memory *m = rq->ring->queue.memory;
+
+	for (uint32_t i = 0; i < rq->n_iov && memory_logs(m); i++)
+		memory_log_host(m, rq->data[i].iov_base, rq->data[i].iov_len);
+}
+
 static void finish(struct thread *t, struct blk_request *rq)
 {
 	bool in = rq->kind == REQUEST_READ || rq->kind == REQUEST_ANSWER;
 
+	/* What the kernel wrote is logged by its step (io.c); this is what we wrote (GET_ID). */
+	if (rq->kind == REQUEST_ANSWER && rq->len > 0)
+		log_data(rq);
 	*rq->status_byte = rq->status;
 	log_byte(rq->ring, rq->status_byte);
 	rq->active = false;
@@ -281,9 +292,8 @@ static bool recover(struct device *d, struct thread *t, uint64_t tag, int32_t re
 	rq = request_of(b, r, c.head);
 	if (!prepare(b, t, r, &c) || !io_was_done(&b->target, rq, res))
 		return false;
-	for (uint32_t i = 0; rq->kind == REQUEST_READ && i < rq->n_iov; i++)
-		if (memory_logs(r->queue.memory))
-			memory_log_host(r->queue.memory, rq->data[i].iov_base, rq->data[i].iov_len);
+	if (rq->kind == REQUEST_READ)
+		log_data(rq);
 	rq->status = VIRTIO_BLK_S_OK;
 	finish(t, rq);
 	return true;

@@ -422,19 +422,12 @@ static _Noreturn void finish_session(struct worker *w)
 	fault_leave(w->state, w->options->connected ? STATE_END_STOPPED : STATE_END_SESSION);
 }
 
+/* The last worker may have received a message, or committed a reply, that no event of the socket
+ * will tell of. */
 static void resume_session(struct worker *w)
 {
-	bool blocked = false;
-	enum session_verdict v;
-
-	if (!connected(w))
-		return;
-	v = session_resume(&w->session, &blocked);
-	if (v != SESSION_OK)
-		end_session(w, v);
-	w->blocked = blocked;
-	if (blocked)
-		watch_for_room(w, true);
+	if (connected(w))
+		serve_peer(w);
 }
 
 _Noreturn void worker_main(const struct program *program, const struct options *o, void *config)

@@ -210,11 +210,6 @@ static enum session_verdict send_reply(struct session *s, bool *ret_blocked)
 	return v == MESSAGE_CLOSED ? SESSION_CLOSED : SESSION_OK;
 }
 
-enum session_verdict session_resume(struct session *s, bool *ret_blocked)
-{
-	return send_reply(s, ret_blocked);
-}
-
 static enum session_verdict receive(struct session *s, struct message *m, bool *ret_again)
 {
 	struct message_rx *rx = &s->store->rx[s->store->current];

@@ -81,13 +81,11 @@ static inline const struct image *session_image(const struct session *s)
 void session_connect(struct session *s, int socket);
 
 /*
- * Handle what the socket has to say, at most a few messages. SESSION_OK: wait for the socket to be
- * readable (or writable if *ret_blocked). Anything else: the session is over.
+ * Handle what the socket has to say, at most a few messages; first what a killed worker has left to
+ * be done: a reply that it had committed, a message that it had received. SESSION_OK: wait for the
+ * socket to be readable (or writable if *ret_blocked). Anything else: the session is over.
  */
 enum session_verdict session_step(struct session *s, bool *ret_blocked);
-
-/* Send a reply that a killed worker had committed. As session_step(). */
-enum session_verdict session_resume(struct session *s, bool *ret_blocked);
 
 /* Call fn for each descriptor that the session owns: the image's and those of a message not handled
  * yet. */
