@@ -126,7 +126,9 @@ static void print_change(const struct ctl *ctl, json_object *change)
 		for (size_t i = 0; i < json_object_array_length(keys); i++)
 			printf("%s%s", i ? ", " : ": ",
 			       json_object_get_string(json_object_array_get_idx(keys, i)));
-	if (strcmp(kind, "create") == 0 && ctl_has(change, "socket"))
+	if (strcmp(ctl_text(change, "state", ""), "failed") == 0)
+		printf(", but %sfailed%s", ctl_colour(CTL_BAD), ctl_colour(CTL_PLAIN));
+	else if (strcmp(kind, "create") == 0 && ctl_has(change, "socket"))
 		printf(" at %s", ctl_text(change, "socket", ""));
 	putchar('\n');
 }

@@ -72,6 +72,32 @@ static void put_records(json_object *object, const struct device *d)
 	put_number(object, "refused_messages", d->n_refused);
 }
 
+static void put_limits(json_object *object, const struct limits_config *limits)
+{
+	json_object *o = json_object_new_object();
+
+	put_text(o, "cpu", limits->cpu);
+	put_text(o, "memory", limits->memory);
+	put_text(o, "pids", limits->pids);
+	json_object_object_add(o, "iops",
+			       limits->iops ? json_object_new_int64((int64_t)limits->iops) : NULL);
+	json_object_object_add(o, "bandwidth",
+			       limits->bandwidth ? json_object_new_int64((int64_t)limits->bandwidth)
+						 : NULL);
+	json_object_object_add(object, "limits", o);
+}
+
+static void put_restart(json_object *object, const struct restart_config *restart)
+{
+	json_object *o = json_object_new_object();
+
+	put_number(o, "limit", restart->limit);
+	put_number(o, "interval_usec", restart->interval_usec);
+	put_number(o, "backoff_usec", restart->backoff_usec);
+	put_number(o, "hang_timeout_usec", restart->hang_timeout_usec);
+	json_object_object_add(object, "restart", o);
+}
+
 json_object *device_to_json(const struct device *d)
 {
 	json_object *object = json_object_new_object();
@@ -94,6 +120,8 @@ json_object *device_to_json(const struct device *d)
 		 d->config->policy ? d->config->policy : device_type_to_string(d->config->type));
 	put_number(object, "uid", UINT64_C(1900000000) + d->uid_index);
 	put_blk(object, d->config);
+	put_limits(object, &d->config->limits);
+	put_restart(object, &d->config->restart);
 	put_text(object, "reason", d->reason);
 	json_object_object_add(object, "log", lines_to_json(&d->lines));
 	return object;
