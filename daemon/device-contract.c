@@ -214,11 +214,14 @@ static pid_t sender_of(struct msghdr *header)
 	return 0;
 }
 
+enum receipt { RECEIVED, NOTHING_YET, ENDED };
+
 /*
- * One datagram. False: there is none. Descriptors that come along are not taken: there is room in
- * the control buffer for credentials alone, and the kernel closes what does not fit.
+ * One datagram. Descriptors that come along are not taken: there is room in the control buffer for
+ * credentials alone, and the kernel closes what does not fit. A datagram without a byte has
+ * credentials, the end of the connection has none.
  */
-static bool receive(struct device *d, struct message *ret, uint8_t *buf, size_t size)
+static enum receipt receive(struct device *d, struct message *ret, uint8_t *buf, size_t size)
 {
 	union {
 		struct cmsghdr align;
@@ -233,13 +236,15 @@ static bool receive(struct device *d, struct message *ret, uint8_t *buf, size_t 
 	};
 	ssize_t n = recvmsg(d->launched.control_fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
-	if (n <= 0)
-		return false;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? NOTHING_YET : ENDED;
+	ret->sender = sender_of(&header);
+	if (n == 0 && ret->sender == 0)
+		return ENDED;
 	ret->reader = wire_reader(buf, (size_t)n);
 	ret->reader.bad = (header.msg_flags & MSG_TRUNC) != 0;
-	ret->sender = sender_of(&header);
 	ret->type = wire_get_u32(&ret->reader);
-	return true;
+	return RECEIVED;
 }
 
 void device_contract_read(struct device *d)
@@ -247,9 +252,16 @@ void device_contract_read(struct device *d)
 	uint8_t buf[CONTRACT_MSG_MAX_LEN];
 	struct message m;
 
-	for (unsigned i = 0; i < MESSAGES_PER_READ; i++) {
-		if (d->launched.control_fd < 0 || !receive(d, &m, buf, sizeof(buf)))
+	for (unsigned i = 0; i < MESSAGES_PER_READ && d->control; i++) {
+		switch (receive(d, &m, buf, sizeof(buf))) {
+		case RECEIVED:
+			dispatch(d, &m);
+			break;
+		case ENDED: /* no news: the keeper's end is, and comes by its pidfd */
+			(void)sd_event_source_set_enabled(d->control, SD_EVENT_OFF);
 			return;
-		dispatch(d, &m);
+		case NOTHING_YET:
+			return;
+		}
 	}
 }

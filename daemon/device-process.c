@@ -45,13 +45,7 @@ static int on_log(sd_event_source *source, int fd, uint32_t revents, void *arg)
 
 static int on_control(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
-	struct device *d = arg;
-
-	/* The end of the contract is no news: that of the keeper is, and comes by its pidfd. */
-	if (!(revents & EPOLLIN))
-		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-	else
-		device_contract_read(d);
+	device_contract_read(arg);
 	return 0;
 }
 

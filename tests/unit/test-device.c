@@ -639,6 +639,26 @@ static void a_flood_does_not_hold_up_the_loop(void **state)
 	run_until(f, DEVICE_STOPPED);
 }
 
+/* vmdevd goes deaf to that one device, and neither spins nor loses it. */
+static void a_worker_may_hang_up(void **state)
+{
+	struct fixture *f = *state;
+	int64_t n;
+
+	bring_to(f, DEVICE_READY);
+	assert_int_equal(send(f->contract_fd, "", 0, 0), 0); /* a datagram without a byte */
+	run_events(f);
+	n = number_of(f, "refused_messages");
+	assert_int_equal(n, 1);
+	assert_int_equal(shutdown(f->contract_fd, SHUT_RDWR), 0);
+	assert_true(sd_event_run(f->host.event, 1000) > 0);
+	assert_int_equal(sd_event_run(f->host.event, 1000), 0); /* not ready again */
+	assert_int_equal(device_state(f->device), DEVICE_READY);
+	assert_true(bring(f, DEVICE_EVENT_STOP)); /* which cannot be told: it is killed */
+	run_until(f, DEVICE_STOPPED);
+	assert_int_equal(f->n_killed, 1);
+}
+
 static void log_lines_are_cleaned_and_the_last_ten_kept(void **state)
 {
 	struct fixture *f = *state;
@@ -714,6 +734,7 @@ int main(void)
 		CLAIM(malformed_messages_are_counted_and_ignored),
 		CLAIM(descriptors_that_a_worker_sends_are_not_kept),
 		CLAIM(a_flood_does_not_hold_up_the_loop),
+		CLAIM(a_worker_may_hang_up),
 		CLAIM(log_lines_are_cleaned_and_the_last_ten_kept),
 		CLAIM(another_owner_of_the_socket_needs_no_restart),
 		CLAIM(a_stale_socket_is_replaced_and_a_held_one_refused),
