@@ -469,7 +469,8 @@ int keeper_main(const struct program *program, struct options *o, char *const *a
 		if (r < 0)
 			give_up("no worker can be started", CONTRACT_EXIT_HOST);
 		await_death(&k);
-		kill(k.worker, SIGKILL);
+		if (!k.reaped)
+			kill(k.worker, SIGKILL);
 		judge(&k);
 		renew(&k);
 	}

@@ -189,13 +189,18 @@ static bool wanted(struct thread *t, enum device_stillness s)
 	return __atomic_load_n(&t->want, __ATOMIC_ACQUIRE) == (uint32_t)s;
 }
 
-/* The main thread wants us still; true if it was so and we may run again. */
-static bool stand_still(struct thread *t)
+/* The main thread wants us still, and nothing keeps us from it. */
+static bool may_stand_still(struct thread *t)
+{
+	if (wanted(t, DEVICE_RUNNING))
+		return false;
+	return wanted(t, DEVICE_PAUSED) || (!t->fenced && t->resumed && t->n_inflight == 0);
+}
+
+static void stand_still(struct thread *t)
 {
 	uint32_t want = __atomic_load_n(&t->want, __ATOMIC_ACQUIRE);
 
-	if (want == DEVICE_DRAINED && (t->fenced || !t->resumed || t->n_inflight > 0))
-		return false;
 	__atomic_store_n(&t->shared->idle, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->is, want, __ATOMIC_RELEASE);
 	futex_wake(&t->is);
@@ -204,16 +209,15 @@ static bool stand_still(struct thread *t)
 	__atomic_store_n(&t->shared->idle, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->is, DEVICE_RUNNING, __ATOMIC_RELEASE);
 	futex_wake(&t->is);
-	return true;
 }
 
-/* Ask for notifications; true if there is work already. */
+/* Ask for notifications; true if there is something to do already. */
 static bool arm(struct thread *t)
 {
-	bool work = false;
+	bool work = may_stand_still(t);
 
 	if (t->fenced || !wanted(t, DEVICE_RUNNING))
-		return false;
+		return work;
 	for (uint32_t i = 0; i < t->n_vrings; i++)
 		if (served(t->vrings[i]) && queue_enable_notify(&t->vrings[i]->queue))
 			work = true;
@@ -233,7 +237,7 @@ static void sleep_until_event(struct thread *t)
 	int timeout = sleep_ms(t);
 
 	/* While a limit holds us back, there is work that must wait. */
-	if (t->retry_ns == 0 && arm(t))
+	if ((t->retry_ns == 0 || !wanted(t, DEVICE_RUNNING)) && arm(t))
 		return;
 	__atomic_store_n(&t->shared->idle, 1, __ATOMIC_RELAXED);
 	/* Which one fired does not matter: a turn looks at everything. EINTR is an event too. */
@@ -246,8 +250,10 @@ static bool turn(struct thread *t)
 	uint32_t n;
 
 	__atomic_store_n(&t->shared->beat, t->shared->beat + 1, __ATOMIC_RELAXED);
-	if (!wanted(t, DEVICE_RUNNING) && stand_still(t))
+	if (may_stand_still(t)) {
+		stand_still(t);
 		return true;
+	}
 	if (!pass_fence(t))
 		return false;
 	if (!t->resumed)
