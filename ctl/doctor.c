@@ -124,7 +124,11 @@ static void check_landlock(struct finding *f)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
-	if (abi < 1)
+	if (abi < 0 && errno == EPERM)
+		bad(f, strdup("forbidden by a system call filter around vmdevd"),
+		    "allow landlock_create_ruleset, landlock_add_rule and landlock_restrict_self "
+		    "there (systemd-nspawn: --system-call-filter=)");
+	else if (abi < 1)
 		weak(f, text_format("not there (%s)", error_text(errno)),
 		     "boot with lsm=landlock,... on the kernel's command line; until then a "
 		     "device's "
