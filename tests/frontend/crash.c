@@ -13,6 +13,9 @@
  *exactly once, the data are what the model says, every message gets exactly its own reply, and no
  *connection is lost.
  *
+ * Then once more with a kill from outside before it, for the steps of recovery itself: a worker
+ *that dies while it takes over from a dead one.
+ *
  * A name that is never passed at count 1 fails the test: it would be a step that nobody has tried.
  */
 #include "tests/frontend/backend.h"
@@ -41,6 +44,7 @@ enum {
 /* What the script runs on. */
 struct script {
 	const char *socket;
+	pid_t kill_too; /* a keeper whose worker the script kills once, or 0 */
 	struct fe fe;
 	struct load load;
 };
@@ -181,6 +185,18 @@ static void reset(struct script *s)
 	}
 }
 
+/* For the steps that only a successor takes: somebody has to die before they are reached. */
+static void kill_in_full_flight(struct script *s)
+{
+	pid_t worker = s->kill_too ? backend_worker_await(s->kill_too, 0, 2000) : 0;
+
+	if (!s->kill_too)
+		return;
+	must(s, "no worker", !worker);
+	load_submit(&s->load);
+	kill(worker, SIGKILL);
+}
+
 static void script_run(struct script *s)
 {
 	/* A session that says little, as UML does, and ends in full flight. */
@@ -193,6 +209,7 @@ static void script_run(struct script *s)
 	MUST(load_run(&s->load, 150));
 	load_submit(&s->load);
 	config_messages(s);
+	kill_in_full_flight(s);
 	MUST(load_run(&s->load, 50));
 	memory_messages(s);
 	ring_messages(s);
@@ -210,24 +227,24 @@ static void script_run(struct script *s)
 	session_end(s);
 }
 
-static bool log_says(const struct backend *b, const char *what)
+static unsigned count_deaths(const struct backend *b)
 {
 	char line[512];
-	bool found = false;
+	unsigned n = 0;
 	FILE *f = fopen(b->log, "re");
 
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = strstr(line, what);
+	while (f && fgets(line, sizeof(line), f))
+		n += strstr(line, "was killed from outside") != NULL;
 	if (f)
 		fclose(f);
-	return found;
+	return n;
 }
 
 struct trial {
 	const char *program, *name;
 	unsigned count;
 	const char *cache;
-	bool no_io_uring;
+	bool no_io_uring, kill_too;
 };
 
 enum verdict {
@@ -236,7 +253,7 @@ enum verdict {
 	FAILED,
 };
 
-static int script_in_child(const struct backend *b)
+static int script_in_child(const struct backend *b, const struct trial *t)
 {
 	static struct script script;
 	int status;
@@ -248,6 +265,7 @@ static int script_in_child(const struct backend *b)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		alarm(TIMEOUT_S);
 		script.socket = b->socket;
+		script.kill_too = t->kill_too ? b->pid : 0;
 		script_run(&script);
 		_exit(0);
 	}
@@ -275,8 +293,8 @@ static enum verdict trial_run(const struct trial *t)
 	r = backend_start(&b, &spec);
 	if (r < 0)
 		errx(1, "%s does not start: %s", t->program, strerror(-r));
-	status = script_in_child(&b);
-	verdict = log_says(&b, "was killed from outside") ? SURVIVED : NOT_REACHED;
+	status = script_in_child(&b, t);
+	verdict = count_deaths(&b) > t->kill_too ? SURVIVED : NOT_REACHED;
 	if (status != 0 || !backend_alive(&b)) {
 		verdict = FAILED;
 		fprintf(stderr, "  %s at %u: %s 0x%x\n", t->name, t->count,
@@ -291,17 +309,18 @@ struct totals {
 	unsigned n_trials, n_survived, n_failed, n_unreached;
 };
 
-/* Once per count; with and without io_uring, because each way has steps of its own. */
+/* Once per count; each way has steps of its own: io_uring, no io_uring, a successor's recovery. */
 static void name_run(struct trial t, const unsigned *counts, unsigned n_counts, struct totals *sum)
 {
 	enum verdict v;
 	bool reached = false;
 	unsigned i, way, failed = sum->n_failed;
 
-	for (way = 0; way < 2; way++)
+	for (way = 0; way < 3; way++)
 		for (i = 0; i < n_counts; i++) {
 			t.count = counts[i];
-			t.no_io_uring = way;
+			t.no_io_uring = way == 1;
+			t.kill_too = way == 2;
 			t.cache = i % 2 ? "none" : "writeback";
 			v = trial_run(&t);
 			sum->n_trials++;
