@@ -39,13 +39,14 @@ static enum ctl_exit read_file(const char *name, char **ret_text)
 	size_t len = 0;
 	int r;
 
+	*ret_text = NULL;
 	if (strcmp(name, "-") != 0)
 		f = fopen(name, "re");
 	if (!f && strcmp(name, "-") != 0)
 		r = -errno;
 	else
 		r = read_all(f ? f : stdin, ret_text, &len);
-	if (r < 0) {
+	if (r < 0 || !*ret_text) {
 		ctl_error("%s: cannot be read: %s", name, error_text(r));
 		return CTL_FAILED;
 	}

@@ -160,6 +160,7 @@ static enum ctl_exit run_on_host(const struct ctl *ctl, const struct verb *verb,
 	if (words)
 		execvp("ssh", (char *const *)(uintptr_t)words);
 	ctl_error("--host: ssh cannot be run: %s", error_text(errno));
+	free(words);
 	return CTL_FAILED;
 }
 

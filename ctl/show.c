@@ -98,7 +98,7 @@ static char *since_text(json_object *device)
 		return text_format("%s; %llds ago", date, s);
 	if (s < 7200)
 		return text_format("%s; %lldmin ago", date, s / 60);
-	if (s < 2 * 86400)
+	if (s < 172800) /* two days */
 		return text_format("%s; %lldh ago", date, s / 3600);
 	return text_format("%s; %lld days ago", date, s / 86400);
 }

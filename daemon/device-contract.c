@@ -170,17 +170,19 @@ static bool take_protocol(struct device *d, struct message *m)
 	return true;
 }
 
+#define ROW(type) ((type)-CONTRACT_MSG_READY)
+
 static const struct {
 	bool (*take)(struct device *d, struct message *m);
 } takers[] = {
-	[CONTRACT_MSG_READY - CONTRACT_MSG_READY] = { take_ready },
-	[CONTRACT_MSG_CONNECTED - CONTRACT_MSG_READY] = { take_connected },
-	[CONTRACT_MSG_DISCONNECTED - CONTRACT_MSG_READY] = { take_disconnected },
-	[CONTRACT_MSG_DIED - CONTRACT_MSG_READY] = { take_died },
-	[CONTRACT_MSG_RECOVERED - CONTRACT_MSG_READY] = { take_recovered },
-	[CONTRACT_MSG_POISON - CONTRACT_MSG_READY] = { take_poison },
-	[CONTRACT_MSG_FAILED - CONTRACT_MSG_READY] = { take_failed },
-	[CONTRACT_MSG_PROTOCOL - CONTRACT_MSG_READY] = { take_protocol },
+	[ROW(CONTRACT_MSG_READY)] = { take_ready },
+	[ROW(CONTRACT_MSG_CONNECTED)] = { take_connected },
+	[ROW(CONTRACT_MSG_DISCONNECTED)] = { take_disconnected },
+	[ROW(CONTRACT_MSG_DIED)] = { take_died },
+	[ROW(CONTRACT_MSG_RECOVERED)] = { take_recovered },
+	[ROW(CONTRACT_MSG_POISON)] = { take_poison },
+	[ROW(CONTRACT_MSG_FAILED)] = { take_failed },
+	[ROW(CONTRACT_MSG_PROTOCOL)] = { take_protocol },
 };
 
 static void dispatch(struct device *d, struct message *m)
