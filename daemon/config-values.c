@@ -1,0 +1,287 @@
+/*
+ * The forms of values: one taker for each, which checks a value and puts it into the configuration.
+ *
+ * Runs in: vmdevd.
+ * Trusts:  nothing in a document; the host's database of users and groups.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/config-private.h"
+#include "devices/base/parse.h"
+
+void *target_at(const struct key *key, void *target)
+{
+	return (char *)target + key->offset;
+}
+
+static bool string_set(struct reader *r, const struct key *key, const char *text, void *target)
+{
+	char **p = target_at(key, target);
+
+	free(*p);
+	*p = strdup(text);
+	if (!*p)
+		r->failure = -ENOMEM;
+	return true;
+}
+
+const char *string_of(json_object *value)
+{
+	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+}
+
+bool take_bool(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	if (!json_object_is_type(value, json_type_boolean))
+		return false;
+	*(bool *)target_at(key, target) = json_object_get_boolean(value);
+	return true;
+}
+
+bool take_number(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		 void *target)
+{
+	int64_t v;
+
+	if (!json_object_is_type(value, json_type_int))
+		return false;
+	v = json_object_get_int64(value);
+	if (v < 0 || (uint64_t)v < key->min || (uint64_t)v > key->max)
+		return false;
+	*(uint64_t *)target_at(key, target) = (uint64_t)v;
+	return true;
+}
+
+bool take_power_of_two(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		       void *target)
+{
+	uint64_t *v = target_at(key, target);
+
+	return take_number(r, key, value, id, target) && (*v & (*v - 1)) == 0;
+}
+
+bool take_word(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	const char *text = string_of(value);
+
+	for (size_t i = 0; text && key->words[i]; i++)
+		if (strcmp(text, key->words[i]) == 0)
+			return string_set(r, key, text, target);
+	return false;
+}
+
+bool take_path(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	const char *text = string_of(value);
+
+	if (!text || text[0] != '/' || strlen(text) > key->max)
+		return false;
+	if (text[strlen(text) - 1] == '/') {
+		(void)snprintf(r->detail, sizeof(r->detail), "this is a directory's name");
+		return false;
+	}
+	for (const char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return false;
+	return string_set(r, key, text, target);
+}
+
+bool take_policy(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		 void *target)
+{
+	const char *text = string_of(value);
+
+	if (text && text[0] == '/')
+		return take_path(r, key, value, id, target);
+	return text && config_name_is_valid(text) && string_set(r, key, text, target);
+}
+
+bool take_serial(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		 void *target)
+{
+	const char *text = string_of(value);
+
+	if (!text || strlen(text) < 1 || strlen(text) > CONFIG_MAX_SERIAL_LEN)
+		return false;
+	for (const char *p = text; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			return false;
+	return string_set(r, key, text, target);
+}
+
+bool take_name(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	const char *text = string_of(value);
+
+	if (!text || !config_name_is_valid(text))
+		return false;
+	if (strcmp(text, "bus") == 0) { /* RUNTIME/bus is the daemon's own socket */
+		(void)snprintf(r->detail, sizeof(r->detail), "this name is the daemon's own");
+		return false;
+	}
+	return string_set(r, key, text, target);
+}
+
+bool take_nothing(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		  void *target)
+{
+	return string_of(value) != NULL;
+}
+
+/* Seconds as a number, or systemd's notation. */
+bool take_time(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	uint64_t usec = 0;
+	int64_t s;
+
+	if (json_object_is_type(value, json_type_int)) {
+		s = json_object_get_int64(value);
+		if (s < 0 || __builtin_mul_overflow((uint64_t)s, USEC_PER_SEC, &usec))
+			return false;
+	} else if (!string_of(value) || parse_time_usec(string_of(value), &usec) < 0) {
+		return false;
+	}
+	if (usec < key->min || usec > key->max)
+		return false;
+	*(uint64_t *)target_at(key, target) = usec;
+	return true;
+}
+
+/* Per second; the suffixes are those of systemd's IO limits: powers of 1000. */
+bool take_rate(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	static const char suffixes[] = "KMGT";
+	const char *text = string_of(value), *at;
+	char digits[24];
+	uint64_t v, unit = 1;
+	size_t len;
+
+	if (json_object_is_type(value, json_type_int))
+		return take_number(r, key, value, id, target);
+	len = text ? strlen(text) : 0;
+	if (len < 1 || len >= sizeof(digits))
+		return false;
+	(void)snprintf(digits, sizeof(digits), "%s", text);
+	at = strchr(suffixes, digits[len - 1]);
+	if (at) {
+		digits[len - 1] = '\0';
+		for (const char *p = suffixes; p <= at; p++)
+			unit *= 1000;
+	}
+	if (parse_u64(digits, 0, UINT64_MAX, &v) < 0 || __builtin_mul_overflow(v, unit, &v))
+		return false;
+	if (v < key->min || v > key->max)
+		return false;
+	*(uint64_t *)target_at(key, target) = v;
+	return true;
+}
+
+bool take_cpu(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	      void *target)
+{
+	const char *text = string_of(value);
+	char digits[12];
+	uint64_t percent;
+	size_t len = text ? strlen(text) : 0;
+
+	if (len < 2 || len >= sizeof(digits) || text[len - 1] != '%')
+		return false;
+	memcpy(digits, text, len - 1);
+	digits[len - 1] = '\0';
+	return parse_u64(digits, key->min, key->max, &percent) == 0 &&
+	       string_set(r, key, text, target);
+}
+
+/* A number is kept as its text, which is the notation that the cgroup code takes. */
+bool take_memory(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		 void *target)
+{
+	const char *text = json_object_is_type(value, json_type_int) ? json_object_get_string(value)
+								     : string_of(value);
+	uint64_t bytes;
+
+	if (!text || parse_size(text, &bytes) < 0 || bytes < key->min || bytes > key->max)
+		return false;
+	return string_set(r, key, text, target);
+}
+
+bool take_pids(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	const char *text = json_object_is_type(value, json_type_int) ? json_object_get_string(value)
+								     : string_of(value);
+	uint64_t v;
+
+	if (!text || parse_u64(text, key->min, key->max, &v) < 0)
+		return false;
+	return string_set(r, key, text, target);
+}
+
+bool take_user(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	const char *text = string_of(value);
+	struct passwd *user;
+	uint64_t v;
+
+	if (!text || text[0] == '\0' || strlen(text) > 255)
+		return false;
+	if (parse_u64(text, 0, (uint64_t)UINT32_MAX - 1, &v) == 0) {
+		*(uid_t *)target_at(key, target) = (uid_t)v;
+		return true;
+	}
+	user = getpwnam(text);
+	if (!user) {
+		(void)snprintf(r->detail, sizeof(r->detail), "there is no such user on this host");
+		return false;
+	}
+	*(uid_t *)target_at(key, target) = user->pw_uid;
+	return true;
+}
+
+bool take_group(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		void *target)
+{
+	const char *text = string_of(value);
+	struct group *group;
+	uint64_t v;
+
+	if (!text || text[0] == '\0' || strlen(text) > 255)
+		return false;
+	if (parse_u64(text, 0, (uint64_t)UINT32_MAX - 1, &v) == 0) {
+		*(gid_t *)target_at(key, target) = (gid_t)v;
+		return true;
+	}
+	group = getgrnam(text);
+	if (!group) {
+		(void)snprintf(r->detail, sizeof(r->detail), "there is no such group on this host");
+		return false;
+	}
+	*(gid_t *)target_at(key, target) = group->gr_gid;
+	return true;
+}
+
+bool take_mode(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	const char *text = string_of(value);
+	mode_t mode = 0;
+
+	if (!text || strlen(text) != 4 || text[0] != '0' || strspn(text, "01234567") != 4)
+		return false;
+	for (const char *p = text; *p; p++)
+		mode = mode << 3 | (mode_t)(*p - '0');
+	*(mode_t *)target_at(key, target) = mode;
+	return true;
+}
