@@ -341,6 +341,12 @@ static int enable_controller(int base, int parent, const struct limit *limit, co
 		r = hand_down(parent, limit->controller);
 	if (r == -ENOENT || r == -EINVAL)
 		return fail_controller(limit, base_path, ret_error);
+	if (r == -EBUSY)
+		return fail(
+			ret_error, r,
+			"limit \"%s\" cannot be kept: %s holds other processes than vmdevd, and so "
+			"cannot hand down controllers (start vmdevd in a cgroup of its own)",
+			limit->key, base_path);
 	if (r < 0)
 		return fail(ret_error, r, "cgroup controller \"%s\" cannot be enabled in %s: %s",
 			    limit->controller, base_path, error_text(r));
