@@ -182,7 +182,7 @@ static void run_back_end(struct bench *b)
 				     .cache = b->o.direct ? "none" : "writeback" };
 	static struct backend backend;
 	static struct fe fe;
-	int r;
+	int r, status;
 
 	r = backend_start(&backend, &back);
 	if (r == 0)
@@ -193,6 +193,9 @@ static void run_back_end(struct bench *b)
 	b->pids[1] = backend_worker(backend.pid);
 	run_queue(b, &fe);
 	fe_close(&fe);
+	/* In order, so that the lock of the image is free for the next. */
+	if (backend_stop(&backend, &status) < 0)
+		errx(1, "%s does not stop", b->o.program);
 	backend_done(&backend);
 }
 
