@@ -37,7 +37,7 @@ struct blk {
 	struct io_target target;
 	struct throttle throttle;
 	enum image_cache cache;
-	struct uring_spec uring;
+	struct uring_spec transfers, aside;
 	bool use_uring;
 	int file;
 	uint32_t queue_size;
@@ -369,11 +369,13 @@ static void ring_attached(struct device *d, struct thread *t, struct vring *r)
 		b->requests[r->index][i].active = false;
 }
 
-static const struct uring_spec *uring_spec(struct device *d)
+static const struct uring_spec *uring_spec(struct device *d, bool aside)
 {
 	struct blk *b = blk_of(d);
 
-	return b->use_uring ? &b->uring : NULL;
+	if (!b->use_uring)
+		return NULL;
+	return aside ? &b->aside : &b->transfers;
 }
 
 static const struct model_ops blk_ops = {
@@ -438,12 +440,15 @@ struct model *blk_create(void *config, const struct options *o)
 					.zeroes = zeroes };
 	throttle_init(&b->throttle, c->iops, c->bandwidth);
 	b->file = CONTRACT_FD_BLK_IMAGE;
-	b->uring = (struct uring_spec){ .n_entries = ring_entries(o),
-					.n_cq_entries = 2 * ring_entries(o),
-					.files = &b->file,
-					.n_files = 1,
-					.opcodes = io_opcodes,
-					.n_opcodes = io_n_opcodes };
+	b->transfers = (struct uring_spec){ .n_entries = ring_entries(o),
+					    .n_cq_entries = 2 * ring_entries(o),
+					    .files = &b->file,
+					    .n_files = 1,
+					    .opcodes = io_transfer_opcodes,
+					    .n_opcodes = io_n_transfer_opcodes };
+	b->aside = b->transfers;
+	b->aside.opcodes = io_aside_opcodes;
+	b->aside.n_opcodes = io_n_aside_opcodes;
 	b->model = (struct model){ .device = { .features = features(b, c),
 					       .n_queues = o->queues,
 					       .queue_size = o->queue_size,

@@ -13,11 +13,11 @@
 #include "devices/process/contract.h"
 #include "devices/virtio/iov.h"
 
-const uint8_t io_opcodes[] = {
-	IORING_OP_READ,	  IORING_OP_WRITE, IORING_OP_READV,
-	IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
-};
-const uint32_t io_n_opcodes = sizeof(io_opcodes);
+const uint8_t io_transfer_opcodes[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READV,
+					IORING_OP_WRITEV };
+const uint8_t io_aside_opcodes[] = { IORING_OP_FSYNC, IORING_OP_FALLOCATE };
+const uint32_t io_n_transfer_opcodes = sizeof(io_transfer_opcodes);
+const uint32_t io_n_aside_opcodes = sizeof(io_aside_opcodes);
 
 /* What one step asks of the kernel; an SQE, or the arguments of a system call. */
 struct step {
@@ -56,7 +56,8 @@ static int32_t call(const struct step *s)
 
 static void submit(struct thread *t, const struct step *s, uint64_t tag)
 {
-	struct io_uring_sqe *sqe = uring_sqe(&t->uring);
+	bool aside = s->opcode == IORING_OP_FSYNC || s->opcode == IORING_OP_FALLOCATE;
+	struct io_uring_sqe *sqe = uring_sqe(aside ? &t->aside : &t->uring);
 
 	sqe->opcode = s->opcode;
 	sqe->user_data = tag;

@@ -42,5 +42,5 @@ bool io_was_done(const struct io_target *target, const struct blk_request *rq, i
 struct blk_request *io_next_waiting(struct io_bounce *bounce);
 
 /* Opcodes that io.c submits. */
-extern const uint8_t io_opcodes[];
-extern const uint32_t io_n_opcodes;
+extern const uint8_t io_transfer_opcodes[], io_aside_opcodes[];
+extern const uint32_t io_n_transfer_opcodes, io_n_aside_opcodes;

@@ -452,6 +452,8 @@ int keeper_main(const struct program *program, struct options *o, char *const *a
 	int r = 0;
 
 	prctl(PR_SET_NAME, "vmdev-keeper", 0, 0, 0);
+	/* No worker may trace the keeper or read its memory; an exec makes it dumpable again. */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	set_signals();
 	hold_signals(SIG_UNBLOCK);
 	tell_enable(o->mode == OPTIONS_CONTRACT);

@@ -71,8 +71,8 @@ struct model_ops {
 	/* The image of the session has changed; no thread runs. */
 	void (*configure)(struct device *d, const struct image *im);
 
-	/* Opcodes and files that its rings are restricted to; NULL: no io_uring wanted. */
-	const struct uring_spec *(*uring_spec)(struct device *d);
+	/* Opcodes and files that an I/O thread's two rings are restricted to; NULL: no io_uring wanted. */
+	const struct uring_spec *(*uring_spec)(struct device *d, bool aside);
 };
 
 struct model {

@@ -54,10 +54,8 @@ bool state_check(const struct state *s)
 }
 
 /* The list has one entry for ever: the kernel walks head → node → head when the thread dies. */
-int state_thread_register(struct state *s, uint32_t i)
+int state_register(struct state_thread *t)
 {
-	struct state_thread *t = &s->thread[i];
-
 	t->node.next = &t->head.list;
 	t->head.list.next = &t->node;
 	t->head.list_op_pending = NULL;
@@ -67,6 +65,11 @@ int state_thread_register(struct state *s, uint32_t i)
 		return -errno;
 	__atomic_store_n(&t->word, (uint32_t)gettid() | FUTEX_WAITERS, __ATOMIC_RELEASE);
 	return 0;
+}
+
+int state_thread_register(struct state *s, uint32_t i)
+{
+	return state_register(&s->thread[i]);
 }
 
 void state_next_generation(struct state *s)

@@ -9,14 +9,21 @@
  * Who writes what, and what a reader sees if the writer is killed at any point:
  *
  *  thread[i].word   the thread itself, once, with its thread id; then the kernel, which sets
- * FUTEX_OWNER_DIED as the thread dies, before the address space is torn down (robust futex,
- * set_robust_list(2)). 0: not registered yet; death is then noticed by SIGCHLD. thread[i].beat,
- * idle, suspect, completed the thread itself; single stores, each meaningful alone. end the worker,
- * once, just before exit_group: why it left. STATE_END_NONE in a killed worker. fault the fault
- * handler, fields first, then signo (release). ring[i]          I/O thread i before it is confined;
- * params first, then present (release). suspicion        the worker's main thread at its start;
- * reset by the I/O thread that answers the request. session          see vhost/image.h. keeper's
- * generation, died_ns: the keeper while no worker runs.
+ *                   FUTEX_OWNER_DIED as the thread dies, before the address space is torn down
+ *                   (robust futex, set_robust_list(2)). 0: not registered yet; death is then
+ *                   noticed by SIGCHLD.
+ *  thread[i].beat, idle, suspect, completed
+ *                   the thread itself; single stores, each meaningful alone.
+ *  end              the worker, once, just before exit_group: why it left. STATE_END_NONE in a
+ *                   killed worker.
+ *  fault            the fault handler, fields first, then signo (release).
+ *  ring[i]          I/O thread i before it is confined; params first, then present (release).
+ *  aside            see process/aside.h.
+ *  suspicion        the worker's main thread at its start; reset by the I/O thread that answers
+ *                   the request.
+ *  session          see vhost/image.h.
+ *  generation, died_ns
+ *                   the keeper, while no worker runs.
  */
 #pragma once
 
@@ -31,6 +38,8 @@
 
 #define STATE_MAGIC   UINT64_C(0x766d6465762d7331) /* "vmdev-s1" */
 #define STATE_VERSION 1u
+
+enum { STATE_RINGS = 2 }; /* of an I/O thread: for transfers, and for what is done aside */
 
 enum { STATE_THREADS = CONTRACT_MAX_THREADS + 1 }; /* thread 0 is the worker's main thread */
 
@@ -70,6 +79,13 @@ struct state_ring {
 	struct io_uring_params params;
 };
 
+/* See process/aside.h. */
+struct state_aside {
+	uint32_t gate;		       /* generation whose companion may submit */
+	uint32_t busy;		       /* a companion is submitting */
+	struct state_thread thread[2]; /* of the companion, by generation modulo 2 */
+};
+
 struct state {
 	uint64_t magic;
 	uint32_t version;
@@ -85,7 +101,8 @@ struct state {
 	uint32_t crash_hits;   /* base/crash.h */
 	struct state_fault fault;
 	struct state_thread thread[STATE_THREADS];
-	struct state_ring ring[CONTRACT_MAX_THREADS];
+	struct state_ring ring[CONTRACT_MAX_THREADS][STATE_RINGS];
+	struct state_aside aside;
 	uint8_t suspicion[CONTRACT_MAX_QUEUES][QUEUE_MAX_SIZE];
 	struct image_store session;
 };
@@ -106,6 +123,9 @@ bool state_check(const struct state *s);
 /* The calling thread is thread i: its death will be seen in thread[i].word. 0 or a negative errno.
  */
 int state_thread_register(struct state *s, uint32_t i);
+
+/* The same for any slot. */
+int state_register(struct state_thread *t);
 
 static inline bool state_thread_dead(const struct state *s, uint32_t i)
 {

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "devices/base/wire.h"
 #include "devices/process/contract.h"
@@ -14,14 +16,14 @@ void tell_enable(int enabled)
 	tell_enabled = enabled;
 }
 
-/* sendmmsg: the one sending call of the worker's filter. */
+/* sendmmsg: the one sending call of the worker's filter. (musl's sendmmsg() makes another one.) */
 static void send_message(const struct wire_writer *w)
 {
 	struct iovec iov = { .iov_base = w->start, .iov_len = wire_len(w) };
 	struct mmsghdr m = { .msg_hdr = { .msg_iov = &iov, .msg_iovlen = 1 } };
 
 	if (tell_enabled && iov.iov_len > 0)
-		(void)sendmmsg(CONTRACT_FD_CONTROL, &m, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		syscall(SYS_sendmmsg, CONTRACT_FD_CONTROL, &m, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void tell(uint32_t type, uint32_t n, const uint32_t *fields)

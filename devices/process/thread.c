@@ -13,6 +13,7 @@
 #include "devices/base/clock.h"
 #include "devices/base/crash.h"
 #include "devices/base/log.h"
+#include "devices/process/aside.h"
 #include "devices/process/fault.h"
 #include "devices/process/worker.h"
 
@@ -84,10 +85,10 @@ static void publish(struct thread *t)
 }
 
 /* Take completions; results become visible before they are taken off the CQ. */
-static uint32_t reap(struct thread *t)
+static uint32_t reap_ring(struct thread *t, struct uring *u)
 {
 	struct device *d = &t->model->device;
-	uint32_t n = uring_peek(&t->uring, t->completions, THREAD_MAX_COMPLETIONS);
+	uint32_t n = uring_peek(u, t->completions, THREAD_MAX_COMPLETIONS);
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct uring_completion *c = &t->completions[i];
@@ -99,8 +100,13 @@ static uint32_t reap(struct thread *t)
 	}
 	publish(t);
 	if (n > 0)
-		uring_advance(&t->uring, n);
+		uring_advance(u, n);
 	return n;
+}
+
+static uint32_t reap(struct thread *t)
+{
+	return reap_ring(t, &t->uring) + reap_ring(t, &t->aside);
 }
 
 static bool served(const struct vring *r)
@@ -161,7 +167,7 @@ static bool pass_fence(struct thread *t)
 	uring_flush(&t->uring);
 	reap(t);
 #ifndef VMDEV_NO_FENCE
-	if (uring_owed(&t->uring) > 0)
+	if (uring_owed(&t->uring) > 0 || uring_owed(&t->aside) > 0)
 		return false;
 #endif
 	reap(t);
@@ -264,6 +270,8 @@ static bool turn(struct thread *t)
 		n += take(t);
 	if (t->uring.n_queued > 0)
 		uring_submit(&t->uring);
+	if (t->aside.n_queued > 0)
+		aside_hand_over(&t->aside);
 	publish(t);
 	n += reap(t);
 	if (n == 0 && t->n_inflight > 0)
@@ -300,21 +308,22 @@ static void serve(struct thread *t)
 	}
 }
 
-static int open_uring(struct thread *t)
+/* Ring which (0: transfers, 1: aside) of this thread: a new one, or the last worker's. */
+static int open_uring(struct thread *t, struct uring *u, uint32_t which)
 {
-	struct state_ring *saved = &t->state->ring[t->index];
-	const struct uring_spec *spec = t->model->ops->uring_spec(&t->model->device);
-	int fd = CONTRACT_FD_RING + (int)t->index;
+	struct state_ring *saved = &t->state->ring[t->index][which];
+	const struct uring_spec *spec = t->model->ops->uring_spec(&t->model->device, which == 1);
+	int fd = CONTRACT_FD_RING + (int)(which * CONTRACT_MAX_THREADS + t->index);
 	struct epoll_event ev = { .events = EPOLLIN };
 	int r;
 
 	if (!spec)
 		return 0;
 	if (__atomic_load_n(&saved->present, __ATOMIC_ACQUIRE)) {
-		r = uring_take_over(&t->uring, fd, &saved->params);
+		r = uring_take_over(u, fd, &saved->params);
 		t->fenced = true;
 	} else {
-		r = uring_create(&t->uring, fd, spec, &saved->params);
+		r = uring_create(u, fd, spec, &saved->params);
 		if (r == 0)
 			__atomic_store_n(&saved->present, 1, __ATOMIC_RELEASE);
 	}
@@ -336,7 +345,9 @@ static int prepare(struct thread *t)
 	t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (t->epoll < 0 || t->wake < 0 || epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->wake, &ev) < 0)
 		return -errno;
-	r = open_uring(t);
+	r = open_uring(t, &t->uring, 0);
+	if (r == 0)
+		r = open_uring(t, &t->aside, 1);
 	if (r < 0)
 		return r;
 	return t->model->ops->thread_init(&t->model->device, t);

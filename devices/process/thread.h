@@ -34,7 +34,8 @@ struct thread {
 	struct model *model;
 	struct state *state;
 	struct state_thread *shared;
-	struct uring uring;
+	struct uring uring; /* for transfers */
+	struct uring aside; /* for what may take long (process/aside.h) */
 	int epoll;
 	int wake;	     /* eventfd: look at want */
 	uint32_t want;	     /* enum device_stillness; futex */

@@ -147,6 +147,15 @@ struct io_uring_sqe *uring_sqe(struct uring *u)
 	return sqe;
 }
 
+void uring_show(struct uring *u)
+{
+	struct io_uring_sq *sq = &u->ring.sq;
+
+	__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
+	sq->sqe_head = sq->sqe_tail;
+	u->n_queued = 0;
+}
+
 int uring_submit(struct uring *u)
 {
 	int r;

@@ -75,6 +75,9 @@ static inline uint32_t uring_capacity(const struct uring *u)
  * uring_capacity() are in flight. */
 struct io_uring_sqe *uring_sqe(struct uring *u);
 
+/* Make what is queued visible to whoever submits this ring's entries (process/aside.h). */
+void uring_show(struct uring *u);
+
 /* Submit what is queued. 0 or a negative errno (-EAGAIN, -EBUSY: try again after completions). */
 int uring_submit(struct uring *u);
 

@@ -17,6 +17,7 @@
 #include "devices/base/fd.h"
 #include "devices/base/log.h"
 #include "devices/base/wire.h"
+#include "devices/process/aside.h"
 #include "devices/process/confine.h"
 #include "devices/process/fault.h"
 #include "devices/process/rings.h"
@@ -81,6 +82,19 @@ static void start_threads(struct worker *w)
 		if (r < 0)
 			fail(w, "cannot start an I/O thread", r);
 	}
+}
+
+/* The companion is started when the rings that it submits are open. */
+static void start_aside(struct worker *w)
+{
+	struct uring *urings[CONTRACT_MAX_THREADS];
+	int r;
+
+	for (uint32_t i = 0; i < w->n_threads; i++)
+		urings[i] = &w->threads[i].aside;
+	r = aside_start(w->state, urings, w->n_threads);
+	if (r < 0)
+		fail(w, "cannot start the companion thread", r);
 }
 
 static void await_threads(struct worker *w)
@@ -370,12 +384,15 @@ static void serve_peer(struct worker *w)
 static void serve_control(struct worker *w)
 {
 	uint8_t buf[CONTRACT_MSG_MAX_LEN];
-	ssize_t n = read(CONTRACT_FD_CONTROL, buf, sizeof(buf));
-	struct wire_reader r = wire_reader(buf, n > 0 ? (size_t)n : 0);
+	struct iovec iov = { .iov_base = buf, .iov_len = sizeof(buf) };
+	struct mmsghdr m = { .msg_hdr = { .msg_iov = &iov, .msg_iovlen = 1 } };
+	struct wire_reader r;
 
-	if (n < 0)
+	/* recvmmsg: the one receiving call of the worker's filter. */
+	if (syscall(SYS_recvmmsg, CONTRACT_FD_CONTROL, &m, 1, MSG_DONTWAIT, NULL) < 0)
 		return;
-	if (n == 0) { /* vmdevd has gone; the device goes on */
+	r = wire_reader(buf, m.msg_len);
+	if (m.msg_len == 0) { /* vmdevd has gone; the device goes on */
 		epoll_ctl(w->epoll, EPOLL_CTL_DEL, CONTRACT_FD_CONTROL, NULL);
 		return;
 	}
@@ -451,8 +468,10 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 		load_session(w);
 	begin_loop(w);
 	open_rings(w);
+	aside_shut_out(w->state);
 	start_threads(w);
 	await_threads(w);
+	start_aside(w);
 	r = confine_worker(o->mode == OPTIONS_CONTRACT);
 	if (r < 0)
 		fail(w, "the worker's system call filter cannot be installed", r);

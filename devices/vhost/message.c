@@ -4,10 +4,16 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "devices/base/crash.h"
 #include "devices/base/fd.h"
 
+/*
+ * recvmmsg and sendmmsg are called as system calls: a C library may make sendmmsg() of sendmsg()
+ * and store msg_len itself (musl does), and a process killed in between would not know.
+ */
 _Static_assert(sizeof(struct message_part) == sizeof(struct mmsghdr), "a part is a struct mmsghdr");
 _Static_assert(offsetof(struct message_part, msg_len) == offsetof(struct mmsghdr, msg_len),
 	       "the kernel stores the length where we look for it");
@@ -55,18 +61,17 @@ void message_tx_reset(struct message_tx *tx)
  */
 static int collect_fds(struct message_rx *rx, uint16_t from)
 {
-	struct msghdr hdr = rx->part.hdr;
+	size_t len = rx->part.hdr.msg_controllen;
 	uint32_t n = from;
 
-	hdr.msg_control = rx->control;
-	if (hdr.msg_controllen > sizeof(rx->control) || (hdr.msg_flags & MSG_CTRUNC))
+	if (len > sizeof(rx->control) || (rx->part.hdr.msg_flags & MSG_CTRUNC))
 		return -1;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&hdr); c; c = CMSG_NXTHDR(&hdr, c)) {
-		size_t left = sizeof(rx->control) - (size_t)((uint8_t *)c - rx->control);
+	for (size_t at = 0; at < len && len - at >= sizeof(struct cmsghdr);) {
+		const struct cmsghdr *c = (const struct cmsghdr *)(const void *)(rx->control + at);
 		uint32_t count;
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
-		    c->cmsg_len < CMSG_LEN(0) || c->cmsg_len > left)
+		    c->cmsg_len < CMSG_LEN(0) || c->cmsg_len > sizeof(rx->control) - at)
 			return -1;
 		count = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 		for (uint32_t i = 0; i < count; i++) {
@@ -77,6 +82,7 @@ static int collect_fds(struct message_rx *rx, uint16_t from)
 				return -1;
 			rx->fds[n++] = fd;
 		}
+		at += CMSG_ALIGN(c->cmsg_len);
 	}
 	return (int)n;
 }
@@ -126,7 +132,7 @@ static int receive_some(struct message_rx *rx, int socket, uint32_t len)
 	};
 	do {
 		/* No MSG_CMSG_CLOEXEC: the descriptors outlive the keeper's exec. */
-		r = recvmmsg(socket, (struct mmsghdr *)&rx->part, 1, MSG_DONTWAIT, NULL);
+		r = (int)syscall(SYS_recvmmsg, socket, &rx->part, 1, MSG_DONTWAIT, NULL);
 	} while (r < 0 && errno == EINTR);
 	if (r < 0)
 		return -errno;
@@ -232,7 +238,7 @@ enum message_verdict message_send(struct message_tx *tx, int socket)
 	if (tx->fd >= 0)
 		attach_fd(tx);
 	do {
-		r = sendmmsg(socket, (struct mmsghdr *)&tx->part, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		r = (int)syscall(SYS_sendmmsg, socket, &tx->part, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (r < 0 && errno == EINTR);
 	CRASH_POINT("message.sent");
 	if (r < 0)

@@ -1,0 +1,105 @@
+#include "devices/process/aside.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "devices/base/crash.h"
+#include "devices/process/contract.h"
+#include "devices/process/fault.h"
+
+enum { STACK_LEN = 64 << 10 };
+
+static struct {
+	struct state *state;
+	uint32_t generation;
+	struct uring *urings[CONTRACT_MAX_THREADS];
+	uint32_t n;
+	uint32_t rounds; /* futex: hand-overs so far */
+} aside;
+
+void aside_shut_out(struct state *state)
+{
+	struct state_aside *s = &state->aside;
+	const struct state_thread *old = &s->thread[(state->generation - 1) % 2];
+	uint32_t word;
+
+	__atomic_store_n(&s->gate, state->generation, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&s->busy, __ATOMIC_SEQ_CST))
+		return;
+	/* The kernel wakes one waiter of the word when its thread dies. */
+	while ((word = __atomic_load_n(&old->word, __ATOMIC_ACQUIRE)) != 0 &&
+	       !(word & FUTEX_OWNER_DIED))
+		syscall(SYS_futex, &old->word, FUTEX_WAIT, word, NULL, NULL, 0);
+	s->busy = 0;
+}
+
+static void enter(struct uring *u)
+{
+	struct state_aside *s = &aside.state->aside;
+	const struct io_uring_sq *sq = &u->ring.sq;
+	uint32_t n = __atomic_load_n(sq->ktail, __ATOMIC_ACQUIRE) -
+		     __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
+
+	if (n == 0)
+		return;
+	__atomic_store_n(&s->busy, 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&s->gate, __ATOMIC_SEQ_CST) == aside.generation)
+		syscall(SYS_io_uring_enter, u->ring.ring_fd, n, 0, 0, NULL, 0);
+	CRASH_POINT("aside.entered");
+	__atomic_store_n(&s->busy, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Woken too by the kernel's task work for the rings (EINTR), which this thread has to run. */
+static void *companion(void *arg)
+{
+	if (fault_thread_init(CONTRACT_MAX_THREADS + 1) < 0)
+		return NULL;
+	for (;;) {
+		uint32_t seen = __atomic_load_n(&aside.rounds, __ATOMIC_ACQUIRE);
+
+		for (uint32_t i = 0; i < aside.n; i++)
+			if (aside.urings[i]->open)
+				enter(aside.urings[i]);
+		syscall(SYS_futex, &aside.rounds, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+	}
+}
+
+static void *companion_main(void *arg)
+{
+	struct state *s = aside.state;
+
+	state_register(&s->aside.thread[aside.generation % 2]);
+	return companion(arg);
+}
+
+int aside_start(struct state *state, struct uring *const *urings, uint32_t n)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	aside.state = state;
+	aside.generation = state->generation;
+	aside.n = n;
+	for (uint32_t i = 0; i < n; i++)
+		aside.urings[i] = urings[i];
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_LEN);
+	r = pthread_create(&thread, &attr, companion_main, NULL);
+	pthread_attr_destroy(&attr);
+	return -r;
+}
+
+void aside_hand_over(struct uring *u)
+{
+	CRASH_POINT("aside.queued");
+	uring_show(u);
+	__atomic_add_fetch(&aside.rounds, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &aside.rounds, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	CRASH_POINT("aside.handed_over");
+}
