@@ -33,16 +33,35 @@
 
 #define SYS_futex_waitv __NR_futex_waitv
 
-#define gettid()			 ((pid_t)syscall(SYS_gettid))
-#define close_range(first, last, flags)	 ((int)syscall(SYS_close_range, first, last, flags))
-#define epoll_wait(epoll, events, n, ms) ((int)syscall(SYS_epoll_wait, epoll, events, n, ms))
-#define nanosleep(ts, ret_left)                                                                    \
-	((int)syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, ts, ret_left))
+#define gettid()			    musl_gettid()
+#define close_range(first, last, flags)	    musl_close_range(first, last, flags)
+#define epoll_wait(epoll, events, n, ms)    musl_epoll_wait(epoll, events, n, ms)
+#define nanosleep(ts, ret_left)		    musl_nanosleep(ts, ret_left)
 #define preadv2(fd, iov, n, offset, flags)  musl_preadv2(fd, iov, n, offset, flags)
 #define pwritev2(fd, iov, n, offset, flags) musl_pwritev2(fd, iov, n, offset, flags)
 
 /* musl's strerror() is this one: it does not look at the locale, unless one was set. */
 #define strerrordesc_np(error) strerror(error)
+
+static inline pid_t musl_gettid(void)
+{
+	return (pid_t)syscall(SYS_gettid);
+}
+
+static inline int musl_close_range(unsigned first, unsigned last, unsigned flags)
+{
+	return (int)syscall(SYS_close_range, first, last, flags);
+}
+
+static inline int musl_epoll_wait(int epoll, struct epoll_event *events, int n, int ms)
+{
+	return (int)syscall(SYS_epoll_wait, epoll, events, n, ms);
+}
+
+static inline int musl_nanosleep(const struct timespec *ts, struct timespec *ret_left)
+{
+	return (int)syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, ts, ret_left);
+}
 
 static inline int musl_statx(int fd, const char *path, int flags, unsigned mask,
 			     struct musl_statx *ret)

@@ -12,7 +12,7 @@
 
 /*
  * recvmmsg and sendmmsg are called as system calls: a C library may make sendmmsg() of sendmsg()
- * and store msg_len itself (musl does), and a process killed in between would not know.
+ * and store msg_len itself (musl does), which a process killed in between never comes to do.
  */
 _Static_assert(sizeof(struct message_part) == sizeof(struct mmsghdr), "a part is a struct mmsghdr");
 _Static_assert(offsetof(struct message_part, msg_len) == offsetof(struct mmsghdr, msg_len),
