@@ -219,7 +219,7 @@ int backend_stop(struct backend *b, int *ret_status)
 	int i;
 
 	kill(b->pid, SIGTERM);
-	for (i = 0; i < 10000; i++) {
+	for (i = 0; i < 5000; i++) {
 		if (waitpid(b->pid, ret_status, WNOHANG) == b->pid) {
 			b->pid = 0;
 			return 0;
@@ -265,12 +265,24 @@ void backend_show_end(const struct backend *b)
 			info.si_status);
 }
 
+/* In order if it can be; a keeper that is killed while it starts a worker could leave that behind. */
+static void end_processes(struct backend *b)
+{
+	pid_t worker;
+	int status;
+
+	if (b->pid <= 0 || backend_stop(b, &status) == 0)
+		return;
+	worker = backend_worker(b->pid);
+	kill(b->pid, SIGKILL);
+	waitpid(b->pid, NULL, 0);
+	if (worker > 0)
+		kill(worker, SIGKILL);
+}
+
 void backend_done(struct backend *b)
 {
-	if (b->pid > 0) {
-		kill(b->pid, SIGKILL);
-		waitpid(b->pid, NULL, 0);
-	}
+	end_processes(b);
 	unlink(b->socket);
 	if (b->own_image)
 		unlink(b->image);

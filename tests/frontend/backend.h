@@ -36,11 +36,11 @@ struct backend {
 /* 0 when the program accepts connections; else negative errno, and nothing is left behind. */
 int backend_start(struct backend *b, const struct backend_spec *spec);
 int backend_stop(struct backend *b,
-		 int *ret_status); /* SIGTERM; wait status; -ETIMEDOUT after 10 s */
+		 int *ret_status); /* SIGTERM; wait status; -ETIMEDOUT after 5 s */
 bool backend_alive(struct backend *b);
 void backend_show_log(const struct backend *b);
 void backend_show_end(const struct backend *b);
-void backend_done(struct backend *b); /* kills what still runs, removes the directory */
+void backend_done(struct backend *b); /* ends what still runs, removes the directory */
 
 /* The worker: the one child of the keeper. 0 while there is none. */
 pid_t backend_worker(pid_t keeper);

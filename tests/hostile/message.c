@@ -99,7 +99,11 @@ static int wrong_size(struct fe *fe, unsigned round)
 	uint8_t payload[FE_MAX_PAYLOAD] = {};
 	struct fe_out out = { .request = known[which].request, .payload = payload };
 
-	payload[0] = known[which].request == FE_SET_MEM_TABLE; /* one region */
+	if (known[which].request == FE_SET_MEM_TABLE)
+		payload[0] = 1; /* one region */
+	if (known[which].request == FE_GET_CONFIG || known[which].request == FE_SET_CONFIG)
+		payload[4] = (uint8_t)(known[which].size -
+				       12); /* the length that its bytes should have */
 	if (known[which].size == 0 && delta < 0)
 		delta = 1;
 	out.len = delta == 4096 ? 4096 : known[which].size + (uint32_t)delta;
