@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "devices/base/error.h"
@@ -87,12 +88,18 @@ int fd_add_seals(int fd, unsigned seals)
 	return errno_or(fcntl(fd, F_ADD_SEALS, seals));
 }
 
+int fd_stat(int fd, struct stat *ret)
+{
+	return errno_or((int)syscall(SYS_fstat, fd, ret));
+}
+
 int fd_size(int fd, uint64_t *ret_size)
 {
 	struct stat st;
+	int r = fd_stat(fd, &st);
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
+	if (r < 0)
+		return r;
 	*ret_size = (uint64_t)st.st_size;
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 /* Close fd (negative: nothing to do) and return -1, for `fd = fd_close(fd)`. errno is kept. */
 int fd_close(int fd);
@@ -32,6 +33,12 @@ int fd_open_memfd(const char *name, size_t size, unsigned seals);
 
 /* Add F_SEAL_* to a memfd, when its contents are complete. 0 or a negative errno. */
 int fd_add_seals(int fd, unsigned seals);
+
+/*
+ * fstat() by the system call of that name, which is the one that a worker's filter lets through:
+ * Debian 12's glibc makes newfstatat of it. 0 or a negative errno.
+ */
+int fd_stat(int fd, struct stat *ret);
 
 /* The size of the file or memfd in *ret_size. 0 or a negative errno. */
 int fd_size(int fd, uint64_t *ret_size);

@@ -102,11 +102,11 @@ int disk_image_init(struct disk_image *im)
 	int flags = fcntl(CONTRACT_FD_BLK_IMAGE, F_GETFL);
 	uint64_t size;
 	struct stat st;
-	int r = 0;
+	int r = flags < 0 ? -errno : fd_stat(CONTRACT_FD_BLK_IMAGE, &st);
 
 	*im = (struct disk_image){ .block_len = SECTOR, .memory_align = 1 };
-	if (flags < 0 || fstat(CONTRACT_FD_BLK_IMAGE, &st) < 0)
-		return say("image", "descriptor", -errno);
+	if (r < 0)
+		return say("image", "descriptor", r);
 	im->block_device = S_ISBLK(st.st_mode);
 	im->direct = (flags & O_DIRECT) != 0;
 	im->readonly = (flags & O_ACCMODE) == O_RDONLY;

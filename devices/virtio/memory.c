@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/base/fd.h"
 #include "devices/base/span.h"
 #include "devices/virtio/memory.h"
 
@@ -105,7 +106,7 @@ static enum memory_verdict memory_map(int fd, uint64_t offset, uint64_t size,
 
 	if (__builtin_add_overflow(offset, size, &end))
 		return MEMORY_WRAPS;
-	if (fstat(fd, &st) < 0)
+	if (fd_stat(fd, &st) < 0)
 		return MEMORY_UNMAPPABLE;
 	if (st.st_size < 0 || end > (uint64_t)st.st_size)
 		return MEMORY_SHORT;
