@@ -82,7 +82,7 @@ def drive(screen, options, vmm, service, image):
         guest.wait_off()
         wrongs = guest.wrongs()
     watch.close()
-    return result, killer.recoveries, connections, watch.count('died'), wrongs
+    return result, killer.recoveries, connections, watch.deaths(), wrongs
 
 
 def demo(screen, options, vmm):

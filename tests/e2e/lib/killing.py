@@ -120,7 +120,8 @@ def judge(result, image, connections, deaths, kills):
     check(not result['stalled'], 'I/O hung')
     check(result['ios'] > 0, 'no I/O was done')
     check(connections == 1, f'{connections} vhost-user connections, not one')
-    check(deaths == kills, f'{deaths} deaths for {kills} kills')
+    check(sum(deaths.values()) == kills, f'{kills} kills, but the worker died otherwise too: '
+          + ', '.join(f'{n} times {how}' for how, n in deaths.items()))
     if image is not None:
         check(image['bad'] == 0, f'{image["bad"]} damaged blocks in the image')
         check(image['digest'] == result['digest'], 'the image does not hold what the guest last read')

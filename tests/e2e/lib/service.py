@@ -1,6 +1,7 @@
 """
 vmdevd from a build directory, in a runtime directory of its own, and vmdevctl to talk to it.
 """
+import collections
 import contextlib
 import json
 import os
@@ -71,6 +72,11 @@ class Watch:
 
     def count(self, what):
         return sum(event.get('event') == what for event in self.events)
+
+    def deaths(self):
+        """Of the worker, {how: how many}."""
+        return dict(collections.Counter(event.get('how', '?') for event in self.events
+                                        if event.get('event') == 'died'))
 
     def close(self):
         self.process.kill()
