@@ -13,7 +13,7 @@ PACKAGES = {
     'gcc': 'compiler', 'libc6-dev': 'compiler', 'meson': 'build', 'ninja-build': 'build', 'pkg-config': 'build',
     'libseccomp-dev': 'daemon', 'libsystemd-dev': 'daemon', 'libjson-c-dev': 'daemon',
     'libcap-ng-dev': 'daemon', 'liburing-dev': 'devices', 'libcmocka-dev': 'unit tests',
-    'linux-libc-dev': 'devices', 'musl-dev': 'devices', 'musl-dev': 'devices',
+    'linux-libc-dev': 'devices', 'musl-dev': 'devices',
     'busybox-static': 'guests', 'patchelf': 'guests', 'e2fsprogs': 'guests', 'dpkg': 'guests',
     'binutils': 'checks', 'debian-archive-keyring': 'guests', 'ca-certificates': 'guests',
     'qemu-system-x86': 'QEMU guests', 'qemu-system-common': 'benchmarks', 'qemu-utils': 'image locks',
