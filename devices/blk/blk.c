@@ -41,7 +41,9 @@ struct blk {
 	bool use_uring;
 	int file;
 	uint32_t queue_size;
-	struct blk_request *requests[CONTRACT_MAX_QUEUES]; /* by head */
+	struct blk_request *requests[CONTRACT_MAX_QUEUES];   /* by head */
+	struct blk_request_room *rooms[CONTRACT_MAX_QUEUES]; /* by head */
+	bool used[CONTRACT_MAX_QUEUES];			     /* a ring has been attached before */
 	struct blk_thread threads[CONTRACT_MAX_THREADS];
 };
 
@@ -191,6 +193,7 @@ static bool prepare(struct blk *b, struct thread *t, struct vring *r, const stru
 	struct blk_request *rq = request_of(b, r, c->head);
 
 	rq->head = c->head;
+	rq->room = &b->rooms[r->index][c->head];
 	rq->ring = r;
 	rq->tag = tag_make(r->index, c->head, inflight_counter(&r->queue.inflight, c->head));
 	if (!blk_request_parse(rq, c, &b->limits)) {
@@ -342,9 +345,8 @@ static int requests_init(struct blk *b, uint32_t index)
 
 	if (!rq || !rooms)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < b->queue_size; i++)
-		rq[i].room = &rooms[i];
 	b->requests[index] = rq;
+	b->rooms[index] = rooms;
 	return 0;
 }
 
@@ -365,8 +367,10 @@ static void ring_attached(struct device *d, struct thread *t, struct vring *r)
 {
 	struct blk *b = blk_of(d);
 
-	for (uint32_t i = 0; i < b->queue_size; i++)
+	/* A new worker's requests are zero pages that nothing has touched; leave them so. */
+	for (uint32_t i = 0; b->used[r->index] && i < b->queue_size; i++)
 		b->requests[r->index][i].active = false;
+	b->used[r->index] = true;
 }
 
 static const struct uring_spec *uring_spec(struct device *d, bool aside)

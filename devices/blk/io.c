@@ -15,7 +15,8 @@
 
 const uint8_t io_transfer_opcodes[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READV,
 					IORING_OP_WRITEV };
-const uint8_t io_aside_opcodes[] = { IORING_OP_FSYNC, IORING_OP_FALLOCATE };
+const uint8_t io_aside_opcodes[] = { IORING_OP_READ,   IORING_OP_WRITE, IORING_OP_READV,
+				     IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE };
 const uint32_t io_n_transfer_opcodes = sizeof(io_transfer_opcodes);
 const uint32_t io_n_aside_opcodes = sizeof(io_aside_opcodes);
 
@@ -54,13 +55,27 @@ static int32_t call(const struct step *s)
 	return r < 0 ? -errno : (int32_t)r;
 }
 
-static void submit(struct thread *t, const struct step *s, uint64_t tag)
+/*
+ * What may wait in the kernel goes aside (process/aside.h): that is all but direct transfers, which are told not to wait
+ * and come back with EAGAIN if they would have to (step_ended), and reads of the page cache, which
+ * wait without a thread.
+ */
+static bool goes_aside(const struct io_target *target, const struct blk_request *rq,
+		       const struct step *s)
 {
-	bool aside = s->opcode == IORING_OP_FSYNC || s->opcode == IORING_OP_FALLOCATE;
+	if (s->opcode == IORING_OP_FSYNC || s->opcode == IORING_OP_FALLOCATE)
+		return true;
+	return rq->aside || (s->opcode == IORING_OP_WRITEV && !target->direct);
+}
+
+static void submit(const struct io_target *target, struct thread *t, const struct blk_request *rq,
+		   const struct step *s)
+{
+	bool aside = goes_aside(target, rq, s);
 	struct io_uring_sqe *sqe = uring_sqe(aside ? &t->aside : &t->uring);
 
 	sqe->opcode = s->opcode;
-	sqe->user_data = tag;
+	sqe->user_data = rq->tag;
 	sqe->off = s->offset;
 	switch (s->opcode) {
 	case IORING_OP_FSYNC:
@@ -74,7 +89,7 @@ static void submit(struct thread *t, const struct step *s, uint64_t tag)
 	default:
 		break;
 	}
-	sqe->rw_flags = (int)s->rw_flags;
+	sqe->rw_flags = (int)(s->rw_flags | (target->direct && !aside ? RWF_NOWAIT : 0));
 	if (s->n_iov > 1) {
 		sqe->addr = (uintptr_t)s->iov;
 		sqe->len = s->n_iov;
@@ -265,6 +280,14 @@ static enum step_end transfer_ended(struct io_bounce *b, struct blk_request *rq,
 static enum step_end step_ended(const struct io_target *target, struct io_bounce *b,
 				struct blk_request *rq, int32_t res)
 {
+	bool waits = !rq->aside && target->direct && (res == -EAGAIN || res == -EOPNOTSUPP);
+
+	if (waits &&
+	    (rq->kind == REQUEST_READ || rq->kind == REQUEST_WRITE || rq->writing_zeroes)) {
+		rq->aside = true;
+		return STEP_AGAIN;
+	}
+	rq->aside = false;
 	if (res == -EINTR || res == -EAGAIN)
 		return STEP_AGAIN;
 	switch ((enum request_kind)rq->kind) {
@@ -292,7 +315,7 @@ static enum io_outcome issue(const struct io_target *target, struct io_bounce *b
 	do {
 		s = next_step(target, b, rq);
 		if (target->uring) {
-			submit(t, &s, rq->tag);
+			submit(target, t, rq, &s);
 			return IO_PENDING;
 		}
 	} while (step_ended(target, b, rq, call(&s)) == STEP_AGAIN);

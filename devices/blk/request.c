@@ -159,7 +159,7 @@ static struct iovec *copy_iov(struct blk_request *rq, const struct chain *c)
 
 static void clear(struct blk_request *rq)
 {
-	rq->bounced = rq->flushing = rq->writing_zeroes = false;
+	rq->bounced = rq->aside = rq->flushing = rq->writing_zeroes = false;
 	rq->done = rq->len = rq->n_iov = rq->n_ranges = rq->range = 0;
 	rq->offset = 0;
 	rq->next = NULL;

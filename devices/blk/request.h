@@ -54,6 +54,7 @@ struct blk_request {
 	bool active;
 	bool bounced;	     /* goes through the thread's bounce buffer */
 	bool flushing;	     /* its last step: flush, for a disk without a volatile cache */
+	bool aside;	     /* the step is one that the kernel could not do without waiting */
 	bool writing_zeroes; /* the file cannot zero a range: plain writes do */
 	uint8_t status;	     /* for REQUEST_ANSWER */
 	uint8_t kind;

@@ -368,7 +368,7 @@ int thread_start(struct thread *t)
 	int r;
 
 	t->shared = &t->state->thread[t->index + 1];
-	t->want = DEVICE_PAUSED;
+	t->want = DEVICE_RUNNING;
 	t->is = DEVICE_RUNNING;
 	t->poll_ns = 0;
 	pthread_attr_init(&attr);

@@ -107,6 +107,12 @@ static void await_threads(struct worker *w)
 		fail(w, "an I/O thread cannot be prepared", -(int)w->prepare_result);
 }
 
+static void release_threads(struct worker *w)
+{
+	__atomic_store_n(&w->go, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &w->go, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
 void worker_tell_resumed(struct worker *w)
 {
 	uint64_t died = w->state->died_ns;
@@ -433,7 +439,7 @@ static _Noreturn void serve(struct worker *w)
 /* No ring runs any more, only the fence is kept; the keeper closes what the session had open. */
 static _Noreturn void finish_session(struct worker *w)
 {
-	thread_run(w->threads, w->n_threads);
+	release_threads(w);
 	op_still(&w->model->device, DEVICE_DRAINED);
 	tell(CONTRACT_MSG_DISCONNECTED, 0, NULL);
 	fault_leave(w->state, w->options->connected ? STATE_END_STOPPED : STATE_END_SESSION);
@@ -475,15 +481,13 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 	r = confine_worker(o->mode == OPTIONS_CONTRACT);
 	if (r < 0)
 		fail(w, "the worker's system call filter cannot be installed", r);
-	__atomic_store_n(&w->go, 1, __ATOMIC_RELEASE);
-	syscall(SYS_futex, &w->go, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
-	thread_still(w->threads, w->n_threads, DEVICE_PAUSED);
-
-	generation = w->state->generation;
+	/* The threads wait to be released: rings can be attached without asking them to stand still. */
 	if (w->state->session_over)
 		finish_session(w);
 	op_apply(&w->model->device, session_image(&w->session));
 	__atomic_store_n(&w->state->ready, 1, __ATOMIC_RELEASE);
+	release_threads(w);
+	generation = w->state->generation;
 	tell(CONTRACT_MSG_READY, 1, &generation);
 	watch_peer(w);
 	resume_session(w);
