@@ -17,7 +17,8 @@ static struct {
 	uint32_t generation;
 	struct uring *urings[CONTRACT_MAX_THREADS];
 	uint32_t n;
-	uint32_t rounds; /* futex: hand-overs so far */
+	uint32_t rounds;   /* futex: hand-overs so far */
+	uint32_t prepared; /* futex: 1 + the errno of the companion's start, 0 before that */
 } aside;
 
 void aside_shut_out(struct state *state)
@@ -55,10 +56,8 @@ static void enter(struct uring *u)
 }
 
 /* Woken too by the kernel's task work for the rings (EINTR), which this thread has to run. */
-static void *companion(void *arg)
+static _Noreturn void serve(void)
 {
-	if (fault_thread_init(CONTRACT_MAX_THREADS + 1) < 0)
-		return NULL;
 	for (;;) {
 		uint32_t seen = __atomic_load_n(&aside.rounds, __ATOMIC_ACQUIRE);
 
@@ -72,9 +71,26 @@ static void *companion(void *arg)
 static void *companion_main(void *arg)
 {
 	struct state *s = aside.state;
+	int r = state_register(&s->aside.thread[aside.generation % 2]);
 
-	state_register(&s->aside.thread[aside.generation % 2]);
-	return companion(arg);
+	if (r == 0)
+		r = fault_thread_init(CONTRACT_MAX_THREADS + 1);
+	__atomic_store_n(&aside.prepared, 1 + (uint32_t)-r, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &aside.prepared, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	if (r < 0)
+		return NULL;
+	serve();
+}
+
+/* The companion's start, and the C library's of its thread, make calls that the worker's filter
+ * forbids: that comes when they are done. */
+static int await_prepared(void)
+{
+	uint32_t prepared;
+
+	while (!(prepared = __atomic_load_n(&aside.prepared, __ATOMIC_ACQUIRE)))
+		syscall(SYS_futex, &aside.prepared, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	return -(int)(prepared - 1);
 }
 
 int aside_start(struct state *state, struct uring *const *urings, uint32_t n)
@@ -92,7 +108,7 @@ int aside_start(struct state *state, struct uring *const *urings, uint32_t n)
 	pthread_attr_setstacksize(&attr, STACK_LEN);
 	r = pthread_create(&thread, &attr, companion_main, NULL);
 	pthread_attr_destroy(&attr);
-	return -r;
+	return r != 0 ? -r : await_prepared();
 }
 
 void aside_hand_over(struct uring *u)
