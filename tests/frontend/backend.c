@@ -139,6 +139,12 @@ static void child_exec(const struct backend *b, const struct backend_spec *spec,
 	fd = open(b->log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
 	if (fd >= 0)
 		dup2(fd, 2);
+	/* Not our own stdout: whoever reads that to its end shall not wait for a back-end. */
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (fd >= 0) {
+		dup2(fd, 0);
+		dup2(fd, 1);
+	}
 	if (spec->fd > 0)
 		fcntl(spec->fd, F_SETFD, 0);
 	for (e = spec->env; e && *e; e++)
