@@ -20,6 +20,8 @@
 enum {
 	DEVICE_BYTE_WCE = 0, /* image.device[0]: the driver's write cache */
 	TAKE_BATCH = 64,
+	/* Bytes of page cache in a batch: copied while they are submitted, and the driver waits so long. */
+	TAKE_BYTES = 128 << 10,
 	MAX_RANGE_SECTORS = 1 << 22, /* 2 GiB in one range of a discard */
 	RING_ENTRIES_MAX = 4096,
 };
@@ -219,9 +221,9 @@ static void start(struct blk *b, struct thread *t, struct vring *r, const struct
 static uint32_t take(struct device *d, struct thread *t, struct vring *r)
 {
 	struct blk *b = blk_of(d);
-	uint32_t n = 0;
+	uint32_t n = 0, bytes = 0;
 
-	while (n < TAKE_BATCH && t->n_inflight < RING_ENTRIES_MAX) {
+	while (n < TAKE_BATCH && t->n_inflight < RING_ENTRIES_MAX && bytes < TAKE_BYTES) {
 		struct chain c = spare_chain(b, t);
 
 		t->retry_ns = throttle_wait_ns(&b->throttle);
@@ -231,6 +233,8 @@ static uint32_t take(struct device *d, struct thread *t, struct vring *r)
 			queue_disable_notify(&r->queue);
 		t->n_inflight++;
 		throttle_charge(&b->throttle, c.readable_len + c.writable_len);
+		if (!b->target.direct)
+			bytes += c.readable_len + c.writable_len;
 		start(b, t, r, &c);
 	}
 	return n;

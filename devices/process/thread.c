@@ -279,32 +279,60 @@ static bool turn(struct thread *t)
 	return n > 0;
 }
 
+/* Something that a turn would find, at the price of a few loads. */
+static bool anything_new(struct thread *t)
+{
+	if (!wanted(t, DEVICE_RUNNING))
+		return true;
+	for (uint32_t i = 0; i < t->n_vrings; i++)
+		if (served(t->vrings[i]) && queue_has_available(&t->vrings[i]->queue))
+			return true;
+	return false;
+}
+
 /*
- * Look a little longer before sleeping, if that has paid off lately: a wake-up costs the driver's
- * side and ours several microseconds. Bounded, and none at all while nothing comes.
+ * Look a little longer before sleeping, if that has paid off lately: a wake-up costs the driver's side and ours
+ * several microseconds. Only for the driver's next request: a disk is better waited for asleep.
  */
 static bool look_longer(struct thread *t)
 {
-	uint64_t end, start = clock_now_ns();
+	uint64_t end;
 
-	if (t->poll_ns == 0)
+	if (t->poll_ns == 0 || t->n_inflight > 0 || t->retry_ns > 0)
 		return false;
-	end = start + t->poll_ns;
+	end = clock_now_ns() + t->poll_ns;
 	do {
-		if (turn(t))
+		if (anything_new(t))
 			return true;
+		__builtin_ia32_pause();
 	} while (clock_now_ns() < end);
 	return false;
+}
+
+/* A sleep that a longer look would have saved makes the next look longer; a look in vain makes it shorter. */
+static void learn(struct thread *t, uint64_t slept_ns)
+{
+	if (slept_ns < POLL_MAX_NS)
+		t->poll_ns = t->poll_ns < POLL_MIN_NS ? POLL_MIN_NS : t->poll_ns * 2;
+	else
+		t->poll_ns /= 2;
+	if (t->poll_ns > POLL_MAX_NS)
+		t->poll_ns = POLL_MAX_NS;
+	if (t->poll_ns < POLL_MIN_NS)
+		t->poll_ns = 0;
 }
 
 static void serve(struct thread *t)
 {
 	for (;;) {
-		if (turn(t))
+		uint64_t asleep;
+
+		if (turn(t) || look_longer(t))
 			continue;
-		if (look_longer(t))
-			continue;
+		asleep = clock_now_ns();
 		sleep_until_event(t);
+		if (t->n_inflight == 0)
+			learn(t, clock_now_ns() - asleep);
 	}
 }
 

@@ -124,6 +124,12 @@ bool queue_should_signal(struct queue *q);
 bool queue_enable_notify(struct queue *q);
 void queue_disable_notify(struct queue *q);
 
+/* Has the driver made a buffer available that is not taken yet? Only a look, for polling. */
+static inline bool queue_has_available(const struct queue *q)
+{
+	return __atomic_load_n(&q->avail->idx, __ATOMIC_RELAXED) != q->last_avail;
+}
+
 /* Is head taken and not pushed? head is < size. */
 bool queue_is_taken(const struct queue *q, uint16_t head);
 
