@@ -1,3 +1,4 @@
+/* The session's image: what it owns, and whether it can be. See image.h. */
 #include "devices/vhost/image.h"
 
 #include <fcntl.h>

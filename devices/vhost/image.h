@@ -2,8 +2,8 @@
  * The session's image: all that a new worker must know to go on with a front-end's session, as it
  * stands in the state memfd.
  *
- * Runs in: worker. Trusts: nothing when it is loaded (image_check); what it holds was written by an
- * earlier worker, which a guest may have taken over.
+ * Runs in: worker. Trusts: nothing when it is loaded (image_check): what it holds was written by an
+ *          earlier worker, which a guest may have taken over.
  *
  * There are two images. One is current; a request is worked on in the other, and one store of
  * store->current makes the change, the consumption of the request and the reply to it true
@@ -13,7 +13,8 @@
  *  1. The current image, its rx and its tx are complete at every instruction. Nobody writes the
  *     current image; its rx and tx are written as message.h says.
  *  2. A descriptor number in the image is open and >= the first session descriptor, or IMAGE_NO_FD.
- *  3. A started vring has size, addresses and an inflight region.
+ *  3. A started vring has a size and addresses. (That they lie in guest memory, and that the
+ *     in-flight region has a place for it, shows when it is attached: process/rings.h.)
  */
 #pragma once
 
@@ -69,8 +70,7 @@ struct image {
 	uint32_t n_regions;
 	struct image_region regions[IMAGE_MAX_REGIONS];
 	struct image_vring vrings[IMAGE_MAX_VRINGS];
-	uint8_t device[IMAGE_DEVICE_LEN]; /* what the device type must remember (blk: write cache)
-					   */
+	uint8_t device[IMAGE_DEVICE_LEN]; /* what the type must remember (blk: write cache) */
 };
 
 /* Both images with their messages: the part of the state memfd that this floor owns. */
@@ -92,11 +92,8 @@ struct image_limits {
 
 void image_init(struct image *im);
 
-/* Is this a state that a session can be in? Checks the numbers; descriptors are checked to be open.
- */
+/* Is this a state that a session can be in? Numbers are in range, descriptors are open. */
 bool image_check(const struct image *im, const struct image_limits *l);
 
-/*
- * Call fn for each descriptor that the image owns.
- */
+/* Call fn for each descriptor that the image owns. */
 void image_for_each_fd(const struct image *im, void (*fn)(int fd, void *arg), void *arg);

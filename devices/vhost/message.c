@@ -1,3 +1,4 @@
+/* Messages on the socket. The order of every store here is the theory of message.h. */
 #include "devices/vhost/message.h"
 
 #include <assert.h>

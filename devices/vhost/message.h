@@ -11,17 +11,18 @@
  * last.
  *
  * struct message_part is a struct mmsghdr whose four bytes of padding after msg_len count what
- * was accounted for earlier. The kernel adds to msg_len; we fold msg_len into the counters with one
- * 64-bit store.
+ * was accounted for earlier. The kernel stores msg_len; we fold it into the counters, and set it
+ * back to 0, with one 64-bit store.
  *
- *   words, in order of writing        who      what a successor does if the writer died just after
- *   progress = {0, done, n_fds}       worker   receives again from done
- *   data, control, msg_len > 0        kernel   folds: descriptors from control to fds[], then
- * progress fds[n_fds...]                     worker   writes the same descriptors there once more
- *   progress = {0, done', n_fds'}     worker   as in line 1
+ *   words, in order of writing      who     what a successor does if the writer died just after
+ *   ------------------------------  ------  ------------------------------------------------------
+ *   progress = {0, done, n_fds}     worker  receives again, from done
+ *   data, control, msg_len > 0      kernel  folds: descriptors from control to fds[], then progress
+ *   fds[n_fds...]                   worker  writes the same descriptors there once more
+ *   progress = {0, done', n_fds'}   worker  as in line 1
  *
  * Invariants:
- *  1. done <= sizeof data, n_fds <= PROTO_FDS_MAX, or the slot is unusable (message_rx_check).
+ *  1. done <= sizeof data and n_fds <= PROTO_FDS_MAX, or the slot is unusable (message_rx_recover).
  *  2. A message is complete when done == header + its size; then the slot does not change any more.
  *  3. A reply has been sent if and only if its msg_len is not 0. (Replies are small enough for
  *     one segment: the kernel takes all or nothing.)
@@ -80,7 +81,7 @@ enum message_verdict {
 	MESSAGE_CLOSED,	 /* end of file, or the connection was reset */
 	MESSAGE_VERSION, /* header flags: not version 1, or a reply */
 	MESSAGE_SIZE,	 /* payload larger than any request has */
-	MESSAGE_FDS, /* more descriptors than any request has, or control data of another kind */
+	MESSAGE_FDS,	 /* more descriptors than any request has, or other control data */
 };
 const char *message_verdict_to_string(enum message_verdict v);
 
@@ -92,8 +93,10 @@ void message_tx_reset(struct message_tx *tx);
 bool message_rx_recover(struct message_rx *rx);
 bool message_tx_recover(const struct message_tx *tx);
 
-/* Receive what is there. On MESSAGE_OK *m is a copy of the whole message; its descriptors still
- * belong to the slot. */
+/*
+ * Receive what is there. On MESSAGE_OK *m is a copy of the whole message; its descriptors still
+ * belong to the slot.
+ */
 enum message_verdict message_receive(struct message_rx *rx, int socket, struct message *m);
 
 /* Put a reply into the slot, not yet sent. The header's size is len. */

@@ -25,8 +25,7 @@ enum request_reply {
 struct request {
 	struct session *session;
 	const struct message *message;
-	int fds[PROTO_FDS_MAX]; /* of the message; a handler that keeps one takes it
-				   (request_take_fd) */
+	int fds[PROTO_FDS_MAX]; /* of the message; who keeps one takes it: request_take_fd() */
 	struct image *next;	/* the image in the making; starts as a copy of the current one */
 	struct message_tx *tx;
 };

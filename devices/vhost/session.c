@@ -1,3 +1,4 @@
+/* The session: load, and the steps of a request. See session.h. */
 #include "devices/vhost/session.h"
 
 #include <assert.h>

@@ -2,20 +2,22 @@
  * One front-end's session: from its connection to its end, over any number of workers.
  *
  * Runs in: worker's main thread. Trusts: the device; neither the front-end nor the image in the
- *state memfd.
+ *          state memfd.
  *
  * A request is handled in this order (session_step):
- *	receive   the whole message is in the current rx slot         (vhost/message.h)
- *	check     size, descriptors, phase and features by the table    (vhost/request.h)
+ *
+ *	receive   the whole message is in the current rx slot          (vhost/message.h)
+ *	check     size, descriptors, phase and features by the table   (vhost/request.h)
  *	still     the I/O threads are paused or drained if the row asks for it
  *	handle    the other image is made: a copy, changed by the row's handler
  *	commit    one store makes it current: change, consumption and reply
  *	apply     the threads go on with it
  *	send      the reply, once
  *	close     descriptors that the new image no longer names
- * A kill before commit: the successor finds the message complete in rx and handles it anew. A kill
- * after it: the successor applies the image, sends the reply if it was not sent, and closes what
- * nobody names.
+ *
+ * A kill before commit: the successor finds the message complete in rx and handles it anew.
+ * A kill after it: the successor applies the image, sends the reply if it was not sent, and closes
+ * what nobody names.
  */
 #pragma once
 
@@ -60,8 +62,7 @@ void session_store_init(struct image_store *store, struct device *device);
 enum session_loaded {
 	SESSION_LOADED,
 	SESSION_UNUSABLE,    /* the store does not pass its checks: rung 2 of the recovery ladder */
-	SESSION_MEMORY_GONE, /* what the front-end shared cannot be mapped any more: its session is
-				over */
+	SESSION_MEMORY_GONE, /* what the front-end shared cannot be mapped: its session is over */
 };
 
 /*
@@ -87,9 +88,11 @@ void session_connect(struct session *s, int socket);
  */
 enum session_verdict session_step(struct session *s, bool *ret_blocked);
 
-/* Call fn for each descriptor that the session owns: the image's and those of a message not handled
- * yet. */
+/*
+ * Call fn for each descriptor that the session owns: the image's and those of a message not handled
+ * yet.
+ */
 void session_for_each_fd(const struct session *s, void (*fn)(int fd, void *arg), void *arg);
 
-/* Commit that a ring's driver broke it or that it stopped by itself; threads are not touched. */
+/* Commit value as byte index of image.device; threads are not told. Between messages only. */
 void session_set_device_byte(struct session *s, uint32_t index, uint8_t value);
