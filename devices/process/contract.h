@@ -16,12 +16,12 @@
  *
  * Invariants:
  *  1. Every descriptor below CONTRACT_FD_SESSION is owned by the contract: it lives as long as the
- *     sandbox and is never closed by a worker. (Exception: the keeper replaces CONTRACT_FD_STATE
- *and CONTRACT_FD_INFLIGHT between sessions, when no worker runs.)
+ *     sandbox and is never closed by a worker. (Exception: between sessions, when no worker runs,
+ *     the keeper replaces CONTRACT_FD_STATE and CONTRACT_FD_INFLIGHT and lets the I/O rings go.)
  *  2. Every descriptor from CONTRACT_FD_SESSION up belongs to the vhost-user session in the state
- *memfd. One that the session does not name is a leftover of a killed worker and is closed.
- *     To that end the keeper fills the gaps below CONTRACT_FD_SESSION with /dev/null: the kernel
- *gives every new descriptor a number of the session.
+ *     memfd, or to the worker's own loops. One that the session does not name is a leftover of a
+ *     killed worker, and its successor closes it. To that end the keeper fills the gaps below
+ *     CONTRACT_FD_SESSION with /dev/null: every number that the kernel gives out is one of these.
  *  3. Contract descriptors have no CLOEXEC: the keeper re-executes itself and they outlive that.
  */
 #pragma once
@@ -29,22 +29,35 @@
 #include <stdint.h>
 
 enum {
-	CONTRACT_FD_LOG = 2,	 /* stderr: one line a record, "<PRIORITY>text" (sd-daemon(3)) */
-	CONTRACT_FD_CONTROL = 3, /* SOCK_SEQPACKET to vmdevd; absent when run by hand */
-	CONTRACT_FD_LISTEN = 4,	 /* listening Unix stream socket; absent with --fd */
-	CONTRACT_FD_PROGRAM = 5, /* the device program itself, for execveat(AT_EMPTY_PATH) */
-	CONTRACT_FD_STATE = 6,	 /* state memfd, made by the keeper */
-	CONTRACT_FD_FILTER =
-		7, /* sealed memfd: the worker's struct sock_filter[]; absent by hand */
-	CONTRACT_FD_INFLIGHT = 8,  /* the device's own in-flight region, made by the keeper */
-	CONTRACT_FD_STOP = 9,	   /* eventfd made by the keeper: it asks the worker to stop */
-	CONTRACT_FD_RESOURCE = 10, /* first of the device type's resources */
+	/* stderr: one line a record, "<PRIORITY>text" (sd-daemon(3)) */
+	CONTRACT_FD_LOG = 2,
+	/* SOCK_SEQPACKET to vmdevd; absent when run by hand */
+	CONTRACT_FD_CONTROL = 3,
+	/* listening Unix stream socket; absent with --fd of a connected one */
+	CONTRACT_FD_LISTEN = 4,
+	/* the device program itself, for execveat(AT_EMPTY_PATH) */
+	CONTRACT_FD_PROGRAM = 5,
+	/* state memfd, made by the keeper */
+	CONTRACT_FD_STATE = 6,
+	/* sealed memfd: the worker's struct sock_filter[]; absent when run by hand */
+	CONTRACT_FD_FILTER = 7,
+	/* the device's own in-flight region, made by the keeper */
+	CONTRACT_FD_INFLIGHT = 8,
+	/* eventfd made by the keeper: it asks the worker to stop */
+	CONTRACT_FD_STOP = 9,
+	/* first and last of the device type's resources */
+	CONTRACT_FD_RESOURCE = 10,
 	CONTRACT_FD_RESOURCE_MAX = 15,
-	CONTRACT_FD_RING = 16, /* io_uring of I/O thread i is CONTRACT_FD_RING + i */
+	/*
+	 * io_uring of I/O thread i: CONTRACT_FD_RING + i for transfers, CONTRACT_FD_RING +
+	 * CONTRACT_MAX_THREADS + i for what is done aside (process/aside.h)
+	 */
+	CONTRACT_FD_RING = 16,
 	CONTRACT_FD_RING_MAX = 47,
-	CONTRACT_FD_SESSION = 48, /* first number of the vhost-user session's descriptors */
-	CONTRACT_FD_LIMIT =
-		2048, /* RLIMIT_NOFILE of a sandbox: 509 memory slots and 64 rings fit */
+	/* first number of the vhost-user session's descriptors */
+	CONTRACT_FD_SESSION = 48,
+	/* RLIMIT_NOFILE of a sandbox: 509 memory slots and 64 rings fit */
+	CONTRACT_FD_LIMIT = 2048,
 };
 
 /* Resources of a blk device. */
@@ -58,8 +71,9 @@ enum {
 };
 
 /*
- * Exit statuses. Worker to keeper, and keeper to vmdevd; 0 is "stopped because asked to, I/O
- * drained". Anything not listed here is a crash.
+ * Exit statuses, of worker and keeper; 0 is "stopped because asked to, I/O drained". Anything not
+ * listed here is a crash. (vmdevd goes by the keeper's; the keeper does not wait for the worker's,
+ * it has the reason from state: enum state_end.)
  */
 enum contract_exit {
 	CONTRACT_EXIT_STOPPED = 0,
@@ -67,11 +81,11 @@ enum contract_exit {
 	CONTRACT_EXIT_SESSION = 80, /* worker: the session is over and drained, start a fresh one */
 	CONTRACT_EXIT_FAULT = 81,   /* worker: a fatal signal, described in state */
 	CONTRACT_EXIT_STATE = 82,   /* worker, keeper: state does not pass its checks (rung 2) */
-	CONTRACT_EXIT_HOST = 83, /* worker, keeper: the host failed; CONTRACT_MSG_FAILED says how */
-	CONTRACT_EXIT_LIMIT = 84, /* keeper: too many crashes (rung 3) */
-	/* the exec child of vmdevd, before the program runs, exits with: */
-	CONTRACT_EXIT_SANDBOX =
-		85, /* a step of the sandbox plan failed; the text is on its stderr */
+	CONTRACT_EXIT_HOST = 83,    /* worker, keeper: the host failed; MSG_FAILED says how */
+	CONTRACT_EXIT_LIMIT = 84,   /* keeper: too many crashes (rung 3) */
+	/* the exec child of vmdevd, before the program runs: a step of the sandbox plan failed;
+	 * the text is on its stderr */
+	CONTRACT_EXIT_SANDBOX = 85,
 };
 
 /*
@@ -82,18 +96,27 @@ enum contract_exit {
 
 enum contract_msg {
 	/* vmdevd → device */
-	CONTRACT_MSG_STOP = 1, /* drain and exit with CONTRACT_EXIT_STOPPED */
 
-	/* device → vmdevd. SCM_CREDENTIALS of READY gives vmdevd the worker's pid. */
-	CONTRACT_MSG_READY =
-		64,		/* u32 generation: a worker serves (again); sent after each start */
-	CONTRACT_MSG_CONNECTED, /* a front-end has connected */
+	/* drain and exit with CONTRACT_EXIT_STOPPED */
+	CONTRACT_MSG_STOP = 1,
+
+	/* device → vmdevd */
+
+	/* u32 generation: a worker serves (again); sent after each start. Its SCM_CREDENTIALS give
+	 * vmdevd the worker's pid. */
+	CONTRACT_MSG_READY = 64,
+	/* a front-end has connected; it has gone */
+	CONTRACT_MSG_CONNECTED,
 	CONTRACT_MSG_DISCONNECTED,
-	CONTRACT_MSG_DIED,	/* u32 generation, u32 signal (0: exited), u32 status, u32 syscall+1
-				 * (0: none; the system call that the filter refused): recovery begins */
-	CONTRACT_MSG_RECOVERED, /* u32 generation, u64 duration_ns: death noticed to rings resumed
-				 */
-	CONTRACT_MSG_POISON,	/* u32 queue, u32 head: a request failed after three crashes */
-	CONTRACT_MSG_FAILED,	/* text: why the sender is about to exit */
-	CONTRACT_MSG_PROTOCOL,	/* text: the front-end broke the protocol; its session was closed */
+	/* u32 generation, u32 signal, u32 status (0), u32 syscall + 1 (0: none; the system call that
+	 * the filter refused): recovery begins */
+	CONTRACT_MSG_DIED,
+	/* u32 generation, u64 duration_ns: death noticed to rings resumed */
+	CONTRACT_MSG_RECOVERED,
+	/* u32 queue, u32 head: a request failed after three crashes */
+	CONTRACT_MSG_POISON,
+	/* text: why the sender is about to exit */
+	CONTRACT_MSG_FAILED,
+	/* text: the front-end broke the protocol; its session was closed */
+	CONTRACT_MSG_PROTOCOL,
 };
