@@ -1,19 +1,21 @@
 /*
- * I/O that may take long in the kernel (fsync, fallocate), kept off the I/O threads.
+ * I/O that may take long in the kernel, kept off the I/O threads.
  *
  * Runs in: worker. Trusts: the I/O threads of the same worker.
  *
- * Such requests run in io_uring's worker threads of the task that submitted them, and that task cannot finish
- * dying before they have ended. An I/O thread that submitted an fsync would make its own death known only
- * when the fsync is done. So each I/O thread has a second ring: it prepares entries there, and one
- * companion thread, whose death the keeper does not wait for, submits them. Completions are taken by the I/O thread.
+ * What may wait in the kernel (fsync, fallocate, writes to the page cache, a direct transfer that
+ * could not be begun without waiting) runs in io_uring's worker threads of the task that submitted
+ * it, and that task cannot finish dying before they have ended. An I/O thread that submitted an
+ * fsync would make its own death known only when the fsync is done. So each I/O thread has a second
+ * ring: it prepares entries there, and one companion thread, whose death the keeper does not wait
+ * for, submits them. Completions are taken by the I/O thread.
  *
- * Invariant: after aside_shut_out() no request of an earlier generation enters the kernel any more, so that the
- * SQ heads of the second rings are final (process/uring.h, 2). The companion of a killed worker
- * may still run for an instant, or be inside io_uring_enter:
+ * Invariant: after aside_shut_out() no request of an earlier generation enters the kernel any more,
+ * so that the SQ heads of the second rings are final (process/uring.h, 2). The companion of a
+ * killed worker may still run for an instant, or be inside io_uring_enter:
  *
- *	companion:  busy = 1;  full barrier;  gate == my generation? enter : never again;  busy = 0
- *	successor:  gate = new generation;  full barrier;  busy == 0, or wait for the companion's death
+ *	companion:  busy = 1;  full barrier;  gate == my generation? enter : not;  busy = 0
+ *	successor:  gate = new generation;  full barrier;  busy == 0? go on : wait for its death
  *
  * Either the companion sees the new gate, or the successor sees it busy.
  */
@@ -27,7 +29,10 @@
 /* Successor, before it takes over any second ring. */
 void aside_shut_out(struct state *state);
 
-/* Start the companion. urings[0..n): second rings; an unopened one is skipped. Negative errno on failure. */
+/*
+ * Start the companion, and return when it is ready. urings[0..n): second rings; an unopened one is
+ * skipped. 0 or a negative errno.
+ */
 int aside_start(struct state *state, struct uring *const *urings, uint32_t n);
 
 /* I/O thread: pass on what has been prepared in u. */

@@ -21,8 +21,7 @@
  */
 int fault_init(struct state *state, const struct memory *memory);
 
-/* Name the calling thread in the record, and give it a signal stack, so that a stack overflow is
- * told too. */
+/* Name the calling thread in the record; a signal stack, so that a stack overflow is told too. */
 int fault_thread_init(uint32_t thread);
 
 /* Leave: write why, then exit_group. */

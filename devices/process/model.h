@@ -2,15 +2,19 @@
  * What a device type (blk, net, fs, vsock) gives to the worker that runs it.
  *
  * Runs in: worker. Trusts: the model trusts its caller; what comes out of rings is hostile
- *(virtio/).
+ *          (virtio/).
  *
  * Life of a request in an I/O thread:
- *	take       pops chains from a ring and starts them                    (pop → submit)
- *	complete   is told the result of an I/O, pushes the chain             (complete)
- *	           then the thread publishes the ring and signals its driver  (publish → clear)
+ *
+ *	take       pops chains from a ring and starts them                     (pop → submit)
+ *	complete   is told the result of an I/O, pushes the chain              (complete)
+ *	           then the thread publishes the ring and signals its driver   (publish → clear)
+ *
  * After a worker's death, for what it left in flight:
+ *
  *	recover    is told a result that the dead worker did not use: is the request done by it?
  *	resubmit   starts a request again, in the order of taking, after the fence
+ *	poison     instead of that, if it has crashed too many workers
  */
 #pragma once
 
@@ -46,8 +50,8 @@ struct model_ops {
 			     const uint8_t *bytes);
 	void (*reset)(struct device *d, struct image *im);
 
-	/* In each I/O thread, before confinement: memory for requests and the like. Negative errno:
-	 * fatal. */
+	/* In each I/O thread, before confinement: memory for requests and the like. Negative errno
+	 * is fatal. */
 	int (*thread_init)(struct device *d, struct thread *t);
 
 	/* A ring has been attached: forget what a ring of this index had before. */
@@ -71,7 +75,8 @@ struct model_ops {
 	/* The image of the session has changed; no thread runs. */
 	void (*configure)(struct device *d, const struct image *im);
 
-	/* Opcodes and files that an I/O thread's two rings are restricted to; NULL: no io_uring wanted. */
+	/* Opcodes and files that an I/O thread's rings are restricted to, its second one if aside;
+	 * NULL: no io_uring wanted. */
 	const struct uring_spec *(*uring_spec)(struct device *d, bool aside);
 };
 

@@ -1,8 +1,8 @@
 /*
  * What a device program was asked to do: the options that all types share.
  *
- * Runs in: program start, keeper, worker; each parses the same argument vector. Trusts: who started
- * it.
+ * Runs in: program start; again after each exec of the keeper, whose worker has the same copy.
+ * Trusts:  who started it.
  */
 #pragma once
 
@@ -49,8 +49,7 @@ struct options_row {
 	const char *name;
 	const char *value; /* what it is called in the help; NULL: takes none */
 	const char *help;
-	/* 0, or a negative errno for a value that cannot be used. value is NULL if the option takes
-	 * none. */
+	/* 0, or a negative errno for a value that cannot be used; value is NULL without one. */
 	int (*set)(void *config, const char *value);
 };
 
@@ -65,7 +64,7 @@ int options_parse(struct options *o, const struct options_row *rows, void *confi
 void options_help(const char *program, const struct options_row *rows);
 
 /*
- * argv with --resume for *resume and --contract of this mode, for execveat; storage is static.
- * NULL-terminated.
+ * argv for the keeper's exec: with --resume, and with --arranged and --connected where that is so.
+ * Storage is static; NULL-terminated.
  */
 char *const *options_for_exec(char *const *argv, const struct options *o);

@@ -2,6 +2,9 @@
  * A device program: what main() of each type hands over, and the start of all of them.
  *
  * Runs in: every process of a device. Trusts: its arguments.
+ *
+ * Run by hand, the program first puts everything at its contract numbers (process/contract.h); from
+ * there on it is the keeper, as when vmdevd has started it.
  */
 #pragma once
 
@@ -20,9 +23,7 @@ struct program {
 	 * said why. */
 	int (*arrange)(void *config);
 
-	/*
-	 * In the worker: look at the resources and make the model. NULL after having said why.
-	 */
+	/* In the worker: look at the resources and make the model. NULL after having said why. */
 	struct model *(*create)(void *config, const struct options *o);
 };
 

@@ -1,8 +1,8 @@
 /*
  * The device's virtqueues: which are attached, to which thread, with which in-flight region.
  *
- * Runs in: worker's main thread, while every I/O thread stands still. Trusts: the image as checked;
- * not what is in the regions.
+ * Runs in: worker's main thread, while no I/O thread runs (not yet released, or standing still).
+ * Trusts:  the image as checked; not what is in the regions.
  *
  * rings_apply() makes the queues be what an image says, from whatever they are: it is the one path
  * for a request of the front-end and for a worker that takes over.
@@ -29,16 +29,17 @@ struct rings {
 	int theirs_fd;
 };
 
-/* Bytes of one in-flight region of n_queues, page-aligned. The memfd holds two: ours, then one to
- * give away. */
+/* Bytes of one in-flight region of n_queues, page-aligned. The memfd holds ours and one to give. */
 uint64_t rings_region_len(uint32_t n_queues, uint32_t queue_size);
 static inline uint64_t rings_memfd_len(uint32_t n_queues, uint32_t queue_size)
 {
 	return 2 * rings_region_len(n_queues, queue_size);
 }
 
-/* Map our region and deal the queues out to the threads: queue i to thread i modulo n_threads. 0 or
- * a negative errno. */
+/*
+ * Map our region and deal the queues out to the threads: queue i to thread i modulo n_threads.
+ * 0 or a negative errno.
+ */
 int rings_init(struct rings *rs, struct state *state, struct memory *memory, struct thread *threads,
 	       uint32_t n_threads, uint32_t n_queues, uint32_t queue_size, struct model *model);
 

@@ -16,11 +16,15 @@
  *                   the thread itself; single stores, each meaningful alone.
  *  end              the worker, once, just before exit_group: why it left. STATE_END_NONE in a
  *                   killed worker.
- *  fault            the fault handler, fields first, then signo (release).
- *  ring[i]          I/O thread i before it is confined; params first, then present (release).
+ *  fault            the fault handler, fields first, then signo (release); the keeper's watchdog
+ *                   for a worker that hangs. counted: the next worker, after raising suspicion.
+ *  ring[i][]        I/O thread i before it is confined; params first, then present (release).
  *  aside            see process/aside.h.
- *  suspicion        the worker's main thread at its start; reset by the I/O thread that answers
- *                   the request.
+ *  suspicion        the worker's main thread at its start, and when it starts a ring afresh; reset
+ *                   by the I/O thread that answers the request.
+ *  ready, session_begun, session_faults, message_in_hand
+ *                   the worker's main thread; single stores.
+ *  session_over     the worker's main thread; the keeper, when guest memory has vanished.
  *  session          see vhost/image.h.
  *  generation, died_ns
  *                   the keeper, while no worker runs.
@@ -43,8 +47,7 @@ enum { STATE_RINGS = 2 }; /* of an I/O thread: for transfers, and for what is do
 
 enum { STATE_THREADS = CONTRACT_MAX_THREADS + 1 }; /* thread 0 is the worker's main thread */
 
-/* Why a worker left by itself; kept apart from the exit status, which comes only with its last
- * memory. */
+/* Why a worker left by itself. (Its exit status comes only when all its memory is gone.) */
 enum state_end {
 	STATE_END_NONE = 0, /* killed */
 	STATE_END_STOPPED,
@@ -90,8 +93,7 @@ struct state {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t generation; /* of the worker; the keeper counts */
-	uint64_t died_ns;    /* CLOCK_MONOTONIC at which the last death was noticed; 0: none in this
-				session */
+	uint64_t died_ns;    /* CLOCK_MONOTONIC: last death noticed; 0: none in this session */
 	uint32_t end;
 	uint32_t ready;		 /* this generation serves */
 	uint32_t session_begun;	 /* session is initialised */
@@ -117,11 +119,10 @@ struct state *state_map(void);
  */
 int state_create(uint64_t inflight_len, uint32_t generation);
 
-/* Header is what we write. */
+/* Is it a state of this version? Nothing else is checked here. */
 bool state_check(const struct state *s);
 
-/* The calling thread is thread i: its death will be seen in thread[i].word. 0 or a negative errno.
- */
+/* The calling thread is thread i: its death shows in thread[i].word. 0 or a negative errno. */
 int state_thread_register(struct state *s, uint32_t i);
 
 /* The same for any slot. */

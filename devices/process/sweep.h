@@ -1,12 +1,13 @@
 /*
  * Closing what a dead worker left open.
  *
- * Runs in: worker, before it opens anything. Trusts: the session as loaded (its numbers were
- * checked).
+ * Runs in: worker, before it opens anything.
+ * Trusts:  the session as loaded (its numbers were checked).
  *
  * The descriptor table is shared over all generations, and a worker can die between receiving a
- * descriptor and committing it, or between replacing one and closing it. So each worker begins by
- * closing every session descriptor that the session does not name.
+ * descriptor and committing it, or between replacing one and closing it. So a worker begins by
+ * closing every session descriptor that the session does not name. (If the session is over, the
+ * keeper closes them all before the next.)
  */
 #pragma once
 

@@ -1,8 +1,9 @@
 /*
  * Messages of the contract, from the device to vmdevd (process/contract.h).
  *
- * Runs in: keeper, worker (any thread). Trusts: nothing; vmdevd may be gone or slow: a message that
- * does not get through at once is dropped, for the device must go on.
+ * Runs in: keeper, worker (any thread).
+ * Trusts:  nothing. vmdevd may be gone or slow: a message that does not get through at once is
+ *          dropped, for the device must go on.
  */
 #pragma once
 

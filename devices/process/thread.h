@@ -3,16 +3,16 @@
  *
  * Runs in: worker. Trusts: the main thread; nothing that comes from rings.
  *
- * One thread, one I/O ring, every n-th virtqueue: no locks in the data path. What the main thread
- *changes (memory, rings, image) it changes while the thread stands still:
+ * One thread, its own I/O rings, every n-th virtqueue: no locks in the data path. What the main
+ * thread changes (memory, rings, image) it changes while the thread stands still:
  *
- *	main: want = PAUSED or DRAINED, wake, waits until is == want
- *	thread: finishes its turn (DRAINED: all its I/O), is = want, waits until want == RUNNING
- *	main: changes, want = RUNNING, wake
+ *	main:    want = PAUSED or DRAINED, wake, waits until is == want
+ *	thread:  finishes its turn (DRAINED: all its I/O), is = want, waits until want == RUNNING
+ *	main:    changes, want = RUNNING, wake
  *
  * After a recovery the thread begins behind the fence: it takes completions of the dead worker's
- *requests, and nothing else, until uring_owed() is 0. Then what is left in flight is resubmitted in
- *counter order, and the rings are served.
+ * requests, and nothing else, until uring_owed() is 0 for both of its rings. Then what is left in
+ * flight is resubmitted in counter order, and the virtqueues are served.
  */
 #pragma once
 
@@ -53,8 +53,10 @@ struct thread {
 	pthread_t pthread;
 };
 
-/* Start thread t->index; it prepares itself, waits until thread_release(), then serves. Negative
- * errno on failure. */
+/*
+ * Start thread t->index: it prepares itself, waits until the worker releases it, then serves.
+ * Negative errno on failure.
+ */
 int thread_start(struct thread *t);
 
 /* Main thread: ask all to stand still and wait for it; let them run. */
@@ -65,8 +67,7 @@ void thread_run(struct thread *t, uint32_t n);
 void thread_watch(struct thread *t, struct vring *r, int kick);
 void thread_unwatch(struct thread *t, int kick);
 
-/* The model: a request is in hand from here until thread_set_down(); a fault in between makes it
- * suspect. */
+/* The model: in hand from here until thread_set_down(); a fault in between makes it suspect. */
 static inline void thread_take_up(struct thread *t, const struct vring *r, uint16_t head)
 {
 	__atomic_store_n(&t->shared->suspect, 1 + (r->index << 16 | head), __ATOMIC_RELAXED);

@@ -1,10 +1,10 @@
 /*
  * An I/O ring that outlives its worker, and the fence.
  *
- * Runs in: worker; ring i belongs to I/O thread i. Trusts: the kernel; of what an earlier worker
- * left in the shared ring only what is checked here.
+ * Runs in: worker; each I/O thread has two, for transfers and for what is done aside (aside.h).
+ * Trusts:  the kernel; of what an earlier worker left in the shared ring only what is checked here.
  *
- * The ring's descriptor is in the shared table (CONTRACT_FD_RING + i). A killed worker's O_DIRECT
+ * The ring's descriptor is in the shared table (CONTRACT_FD_RING). A killed worker's O_DIRECT
  * requests go on landing, on disk and in guest memory, for as long as the disk takes; their
  * completions are posted to this ring all the same. So the successor takes over the very ring and
  * waits until each request that the kernel had taken has its completion: uring_owed() == 0. That is
@@ -12,16 +12,17 @@
  *
  * What the fence rests on:
  *  1. The kernel counts what it has taken in the SQ head and what it has posted in the CQ tail;
- * both live in the ring. Each request taken posts exactly one completion: no CQE_SKIP, no multishot
- *     (the restrictions allow no such flag or opcode). Entries with a bad index are counted in
- * "dropped".
+ *     both live in the ring. Each request taken posts exactly one completion: no CQE_SKIP, no
+ *     multishot (the restrictions allow no such flag or opcode). Entries with a bad index are
+ *     counted in "dropped".
  *  2. The SQ head is stored before io_uring_enter returns, and a kill takes effect only then: when
- * the thread's robust futex reports its death, the head is final.
+ *     the thread's robust futex reports its death, the head is final. (Second rings are submitted
+ *     by another thread, whose death is not waited for: aside_shut_out() makes theirs final.)
  *  3. Completions of a dead task are posted by the kernel's fall-back work for plain and
- * COOP_TASKRUN rings. Not for DEFER_TASKRUN, and SINGLE_ISSUER refuses the successor: neither is
- * used. SQPOLL is not used.
+ *     COOP_TASKRUN rings. Not for DEFER_TASKRUN, and SINGLE_ISSUER refuses the successor: neither
+ *     is used. SQPOLL is not used.
  *  4. The CQ is at least as large as the number of requests that can be in flight, so nothing
- * overflows.
+ *     overflows.
  *  5. Requests between SQ head and tail were never taken: the tail is set back.
  *
  * A worker that a guest has taken over can falsify the shared counters; it then cheats its own
@@ -53,8 +54,7 @@ struct uring_spec {
 
 /*
  * Create a ring at descriptor number fd. Its parameters are in *ret_params, for a successor. 0 or a
- * negative errno
- * (-ENOSYS, -EPERM, -EACCES: io_uring is not to be had here).
+ * negative errno (-ENOSYS, -EPERM, -EACCES: io_uring is not to be had here).
  */
 int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
 		 struct io_uring_params *ret_params);
@@ -71,8 +71,10 @@ static inline uint32_t uring_capacity(const struct uring *u)
 	return u->ring.sq.ring_entries;
 }
 
-/* The next free submission entry, for registered file 0. There is one as long as no more than
- * uring_capacity() are in flight. */
+/*
+ * The next free submission entry, for registered file 0. There is one as long as no more than
+ * uring_capacity() are in flight.
+ */
 struct io_uring_sqe *uring_sqe(struct uring *u);
 
 /* Make what is queued visible to whoever submits this ring's entries (process/aside.h). */
