@@ -192,7 +192,7 @@ static void neither_filter_allows_what_opens_or_reaches_out(void **state)
 	policy_free(policy);
 }
 
-/* The initialiser of io_opcodes in the device's source, for the comparison with the policy. */
+/* The initialiser of io_aside_opcodes (of both rings the one with all of them) in the device's source, for the comparison with the policy. */
 static char *opcodes_of_blk(void)
 {
 	char path[4096], *text, *list, *end;
@@ -207,7 +207,7 @@ static char *opcodes_of_blk(void)
 	len = fread(text, 1, (1 << 20) - 1, file);
 	assert_true(len > 0);
 	fclose(file);
-	list = strstr(text, "io_opcodes[] = {");
+	list = strstr(text, "io_aside_opcodes[] = {");
 	assert_non_null(list);
 	end = strchr(list, '}');
 	assert_non_null(end);
