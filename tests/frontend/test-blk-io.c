@@ -399,7 +399,7 @@ static void framing_is_free(struct claim_context *x)
 	seed_image(x, 64, 4096, 6);
 	p = guest(x, 8192);
 	h = guest(x, 64);
-	*(struct virtio_blk_outhdr *)h =
+	*(struct virtio_blk_outhdr *)(void *)h =
 		(struct virtio_blk_outhdr){ .type = VIRTIO_BLK_T_IN, .sector = 64 };
 	/* The header in three pieces; data and status in one buffer, then split in the other place.
 	 */
@@ -419,7 +419,7 @@ static void framing_is_free(struct claim_context *x)
 
 	/* Header and data of a write in one buffer. */
 	h = guest(x, 4096);
-	*(struct virtio_blk_outhdr *)h =
+	*(struct virtio_blk_outhdr *)(void *)h =
 		(struct virtio_blk_outhdr){ .type = VIRTIO_BLK_T_OUT, .sector = 72 };
 	fill_pattern(h + 16, 512, 72, 7);
 	sg[0] = (struct fe_sg){ h, 16 + 512 };
