@@ -33,7 +33,7 @@ struct device_ops {
 	void (*still)(struct device *d, enum device_stillness s);
 	/* Bring threads, memory and rings to what im says, and let the threads run. */
 	void (*apply)(struct device *d, const struct image *im);
-	/* A ring is about to start with no record of an earlier life: empty our own region of it. */
+	/* A ring is about to start with no record of an earlier life: empty its own region. */
 	void (*ring_fresh)(struct device *d, uint32_t index);
 	/* Next available index of a started ring, drained (GET_VRING_BASE). */
 	uint16_t (*ring_base)(struct device *d, uint32_t index);

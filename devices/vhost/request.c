@@ -18,8 +18,8 @@
 
 /*
  * GET_VRING_BASE, SET_VRING_NUM and _BASE drain because they stop the ring or find it stopped;
- * memory goes away only when no I/O uses it. SET_VRING_ENABLE drains because User Mode Linux frees a
- * ring's memory after disabling it, without GET_VRING_BASE.
+ * memory goes away only when no I/O uses it. SET_VRING_ENABLE drains because User Mode Linux frees
+ * a ring's memory after disabling it, without GET_VRING_BASE.
  */
 static const struct request_row rows[PROTO_REQUEST_LIMIT] = {
 	/*  request               handler               size                  fds   phase     feature              still    reply */
