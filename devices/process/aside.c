@@ -1,3 +1,4 @@
+/* The companion thread, and how its predecessor is shut out. The theory is in aside.h. */
 #include "devices/process/aside.h"
 
 #include <errno.h>
@@ -82,8 +83,10 @@ static void *companion_main(void *arg)
 	serve();
 }
 
-/* The companion's start, and the C library's of its thread, make calls that the worker's filter
- * forbids: that comes when they are done. */
+/*
+ * The companion's start, and the C library's of its thread, make calls that the worker's filter
+ * forbids: that comes when they are done.
+ */
 static int await_prepared(void)
 {
 	uint32_t prepared;

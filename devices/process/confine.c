@@ -1,3 +1,4 @@
+/* The worker's filter. See confine.h. */
 #include "devices/process/confine.h"
 
 #include <errno.h>

@@ -108,8 +108,8 @@ enum contract_msg {
 	/* a front-end has connected; it has gone */
 	CONTRACT_MSG_CONNECTED,
 	CONTRACT_MSG_DISCONNECTED,
-	/* u32 generation, u32 signal, u32 status (0), u32 syscall + 1 (0: none; the system call that
-	 * the filter refused): recovery begins */
+	/* u32 generation, u32 signal, u32 status (0), u32 syscall + 1 (0: none; the system call
+	 * that the filter refused): recovery begins */
 	CONTRACT_MSG_DIED,
 	/* u32 generation, u64 duration_ns: death noticed to rings resumed */
 	CONTRACT_MSG_RECOVERED,

@@ -1,3 +1,4 @@
+/* Fatal signals. All here but fault_init() and fault_thread_init() may run in a signal handler. */
 #include "devices/process/fault.h"
 
 #include <errno.h>

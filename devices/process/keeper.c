@@ -1,3 +1,4 @@
+/* The keeper's loop: start a worker, await its death, judge it, renew. See keeper.h. */
 #include "devices/process/keeper.h"
 
 #include <errno.h>
@@ -223,8 +224,7 @@ static void pass_stop_on(void)
 		stop_asked = 0;
 }
 
-/* Wait for a death, a signal, or the next look of the watchdog. seen: events as it was before
- * looking. */
+/* Wait for a death, a signal, or the watchdog's next look. seen: events, as before looking. */
 static void wait_for_event(struct keeper *k, uint32_t seen)
 {
 	struct futex_waitv words[STATE_THREADS + 1] = { 0 };
@@ -253,7 +253,7 @@ static void wait_for_event(struct keeper *k, uint32_t seen)
 	syscall(SYS_futex_waitv, words, n, 0, timeout, CLOCK_MONOTONIC);
 }
 
-/* Returns when the worker has died: every thread's word says so, or it has been reaped. */
+/* Returns when the worker has died: its threads' words say so, or it has been reaped. */
 static void await_death(struct keeper *k)
 {
 	for (;;) {
@@ -420,8 +420,7 @@ static void judge(struct keeper *k)
 	judge_crash(k);
 }
 
-/* Handlers do not outlive an exec; signals that come meanwhile wait until they are installed again.
- */
+/* Handlers do not outlive an exec: signals that come meanwhile wait until they are there again. */
 static void hold_signals(int how)
 {
 	sigset_t set;

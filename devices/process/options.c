@@ -1,3 +1,4 @@
+/* The shared options: a table of rows, and its parser. See options.h. */
 #include "devices/process/options.h"
 
 #include <errno.h>
@@ -172,8 +173,7 @@ static const struct options_row shared[] = {
 	{ NULL, NULL, NULL, NULL },
 };
 
-/* The row that arg names, and its value; NULL if there is none or the value is missing or too much.
- */
+/* The row that arg names, and its value; NULL if none does or the value is missing or too much. */
 static const struct options_row *find(const struct options_row *rows, const char *arg,
 				      const char **ret_value)
 {

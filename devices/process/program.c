@@ -1,3 +1,4 @@
+/* The start of a device program, and what it arranges when run by hand. See program.h. */
 #include "devices/process/program.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Virtqueues attached, followed and detached as the image says. See rings.h. */
 #include "devices/process/rings.h"
 
 #include <errno.h>
@@ -90,8 +91,7 @@ static void map_theirs(struct rings *rs, const struct image *im)
 	rs->theirs = rs->theirs_map + slack;
 }
 
-/* Where ring i's requests in flight are recorded; NULL if its front-end's region has no place for
- * it. */
+/* Where ring i's requests in flight are recorded; NULL if the front-end's region has no place. */
 static struct inflight_region *region_of(const struct rings *rs, const struct image *im, uint32_t i)
 {
 	if (im->inflight_fd == IMAGE_NO_FD)

@@ -1,3 +1,4 @@
+/* The state memfd: made by the keeper, mapped by all. Who writes what is in state.h. */
 #include "devices/process/state.h"
 
 #include <errno.h>

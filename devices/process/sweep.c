@@ -1,3 +1,4 @@
+/* Closing what a dead worker left open. See sweep.h. */
 #include "devices/process/sweep.h"
 
 #include <stdint.h>
@@ -9,8 +10,7 @@
 
 enum {
 	WORD_BITS = 64,
-	/* A worker without a session has opened an epoll, an eventfd and an epoll for each thread,
-	   at most. */
+	/* A worker without a session opens an epoll, an eventfd and an epoll for each thread. */
 	STRAY_LIMIT = CONTRACT_FD_SESSION + 2 * CONTRACT_MAX_THREADS + 8,
 };
 

@@ -1,3 +1,4 @@
+/* Messages to vmdevd. See tell.h. */
 #include "devices/process/tell.h"
 
 #include <stdarg.h>

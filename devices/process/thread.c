@@ -1,3 +1,4 @@
+/* The I/O thread: one turn, the fence, standing still, sleeping. See thread.h. */
 #include "devices/process/thread.h"
 
 #include <assert.h>
@@ -48,8 +49,7 @@ static void signal_fd(int fd)
 {
 	uint64_t one = 1;
 
-	/* A full pipe or counter (EAGAIN) already holds a signal; a broken one is the front-end's
-	 * affair. */
+	/* A full pipe or counter holds a signal already; other errors are the front-end's affair. */
 	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
 		return;
 }
@@ -142,8 +142,7 @@ static void resubmit_one(struct thread *t, struct vring *r, uint16_t head)
 	t->model->ops->poison(d, t, r, head);
 }
 
-/* What a dead worker, or a ring attached with requests on record, left in flight: again, in counter
- * order. */
+/* What a dead worker, or a ring attached with requests on record, left in flight. In order. */
 static void resubmit(struct thread *t)
 {
 	for (uint32_t i = 0; i < t->n_vrings; i++) {
@@ -291,8 +290,9 @@ static bool anything_new(struct thread *t)
 }
 
 /*
- * Look a little longer before sleeping, if that has paid off lately: a wake-up costs the driver's side and ours
- * several microseconds. Only for the driver's next request: a disk is better waited for asleep.
+ * Look a little longer before sleeping, if that has paid off lately: a wake-up costs the driver's
+ * side and ours several microseconds. Only for the driver's next request: a disk is better waited
+ * for asleep.
  */
 static bool look_longer(struct thread *t)
 {
@@ -309,7 +309,7 @@ static bool look_longer(struct thread *t)
 	return false;
 }
 
-/* A sleep that a longer look would have saved makes the next look longer; a look in vain makes it shorter. */
+/* A sleep that a longer look would have saved makes the next look longer, one in vain shorter. */
 static void learn(struct thread *t, uint64_t slept_ns)
 {
 	if (slept_ns < POLL_MAX_NS)

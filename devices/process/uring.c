@@ -1,3 +1,4 @@
+/* I/O rings: made, taken over, submitted to and reaped. The fence is explained in uring.h. */
 #include "devices/process/uring.h"
 
 #include <assert.h>
@@ -72,8 +73,10 @@ int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
 	return 0;
 }
 
-/* All offsets inside the map that their sizes imply; the kernel refuses a map that is larger than
- * the ring. */
+/*
+ * All offsets inside the map that their sizes imply; the kernel refuses a map that is larger than
+ * the ring.
+ */
 static bool params_ok(const struct io_uring_params *p)
 {
 	enum { MAX_ENTRIES = 32768, MAX_OFFSET = 4096 };

@@ -1,3 +1,4 @@
+/* The worker's main thread, in the order of worker.h: start, end, loop, life. */
 #include "devices/process/worker.h"
 
 #include <errno.h>
@@ -189,8 +190,7 @@ static const struct device_ops worker_device_ops = {
 
 /* Start */
 
-/* Requests, or a message, that were in hand when the last worker faulted are suspects from now on.
- */
+/* Requests, or a message, that were in hand when the last worker faulted become suspects. */
 static void raise_suspicion(struct worker *w)
 {
 	struct state *s = w->state;
@@ -229,8 +229,7 @@ static void begin_process(struct worker *w)
 	int r;
 
 	prctl(PR_SET_NAME, "vmdev-worker", 0, 0, 0);
-	/* Should the keeper of a program run by hand die, there is nobody to start the next worker.
-	 */
+	/* Should the keeper of a program run by hand die, nobody would start the next worker. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	r = fault_init(w->state, &w->memory);
 	if (r == 0)
@@ -445,8 +444,10 @@ static _Noreturn void finish_session(struct worker *w)
 	fault_leave(w->state, w->options->connected ? STATE_END_STOPPED : STATE_END_SESSION);
 }
 
-/* The last worker may have received a message, or committed a reply, that no event of the socket
- * will tell of. */
+/*
+ * The last worker may have received a message, or committed a reply, that no event of the socket
+ * will tell of.
+ */
 static void resume_session(struct worker *w)
 {
 	if (connected(w))
@@ -481,7 +482,7 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 	r = confine_worker(o->mode == OPTIONS_CONTRACT);
 	if (r < 0)
 		fail(w, "the worker's system call filter cannot be installed", r);
-	/* The threads wait to be released: rings can be attached without asking them to stand still. */
+	/* The threads wait to be released: rings can be attached though none stands still. */
 	if (w->state->session_over)
 		finish_session(w);
 	op_apply(&w->model->device, session_image(&w->session));
