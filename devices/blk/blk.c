@@ -1,3 +1,4 @@
+/* The block device model: configuration space, requests from ring to answer, set-up. See blk.h. */
 #include "devices/blk/blk.h"
 
 #include <assert.h>
@@ -20,7 +21,7 @@
 enum {
 	DEVICE_BYTE_WCE = 0, /* image.device[0]: the driver's write cache */
 	TAKE_BATCH = 64,
-	/* Bytes of page cache in a batch: copied while they are submitted, and the driver waits so long. */
+	/* Bytes of page cache in a batch: copied while submitting, and the driver waits so long. */
 	TAKE_BYTES = 128 << 10,
 	MAX_RANGE_SECTORS = 1 << 22, /* 2 GiB in one range of a discard */
 	RING_ENTRIES_MAX = 4096,
@@ -268,8 +269,7 @@ static void complete(struct device *d, struct thread *t, uint64_t tag, int32_t r
 	start_waiting(b, t);
 }
 
-/* The ring of this thread that a dead worker's tag names, if the head is in flight under that very
- * counter. */
+/* The ring of this thread that a dead worker's tag names, if its head and counter are in flight. */
 static struct vring *vring_of_tag(const struct thread *t, uint64_t tag)
 {
 	for (uint32_t i = 0; i < t->n_vrings; i++) {

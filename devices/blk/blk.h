@@ -19,6 +19,5 @@ struct blk_config {
 	uint64_t bandwidth; /* bytes per second; 0: no limit */
 };
 
-/* Make the model of the image at CONTRACT_FD_BLK_IMAGE; NULL after having said why. One a process.
- */
+/* The model of the image at CONTRACT_FD_BLK_IMAGE, one a process; NULL after having said why. */
 struct model *blk_create(void *config, const struct options *o);

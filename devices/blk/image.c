@@ -1,3 +1,4 @@
+/* The disk image: opened by hand, its facts asked of the kernel. See image.h. */
 #include "devices/blk/image.h"
 
 #include <errno.h>

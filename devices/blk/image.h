@@ -1,8 +1,9 @@
 /*
  * The disk image: a regular file or a block device, raw; what it can do and what it wants.
  *
- * Runs in: program start (by hand: opening), worker (facts). Trusts: whoever opened the image;
- * nothing in it. A format is never probed: the bytes are the disk.
+ * Runs in: program start (by hand: opening), worker (facts).
+ * Trusts:  whoever opened the image; nothing in it. A format is never probed: the bytes are the
+ *          disk.
  */
 #pragma once
 
@@ -12,14 +13,12 @@
 enum image_cache {
 	IMAGE_CACHE_NONE,	  /* O_DIRECT; volatile until flushed (the disk's own cache) */
 	IMAGE_CACHE_WRITEBACK,	  /* page cache; volatile until flushed */
-	IMAGE_CACHE_WRITETHROUGH, /* page cache; each write is on the disk before it is acknowledged
-				   */
+	IMAGE_CACHE_WRITETHROUGH, /* page cache; a write is on the disk before its answer */
 };
 
 struct disk_image {
-	uint64_t sectors;   /* of 512 bytes */
-	uint32_t block_len; /* bytes: smallest addressable unit; offsets and lengths are multiples
-			       of it */
+	uint64_t sectors;	 /* of 512 bytes */
+	uint32_t block_len;	 /* bytes: offsets and lengths are multiples of it */
 	uint32_t memory_align;	 /* bytes: buffers of direct I/O start at multiples; 1: anywhere */
 	uint32_t physical_len;	 /* bytes: smallest unit written without read-modify-write */
 	uint32_t io_min, io_opt; /* bytes; 0: unknown */

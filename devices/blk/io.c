@@ -1,3 +1,4 @@
+/* Steps of I/O: what comes next, how it is issued, what its end means. See io.h. */
 #include "devices/blk/io.h"
 
 #include <assert.h>
@@ -56,9 +57,9 @@ static int32_t call(const struct step *s)
 }
 
 /*
- * What may wait in the kernel goes aside (process/aside.h): that is all but direct transfers, which are told not to wait
- * and come back with EAGAIN if they would have to (step_ended), and reads of the page cache, which
- * wait without a thread.
+ * What may wait in the kernel goes aside (process/aside.h): that is all but direct transfers, which
+ * are told not to wait and come back with EAGAIN if they would have to (step_ended), and reads of
+ * the page cache, which wait without a thread.
  */
 static bool goes_aside(const struct io_target *target, const struct blk_request *rq,
 		       const struct step *s)
@@ -108,8 +109,7 @@ static bool needs_bounce(const struct io_target *target, const struct blk_reques
 		return false;
 	for (uint32_t i = 0; i < rq->n_iov; i++)
 		bits |= (uintptr_t)rq->data[i].iov_base | rq->data[i].iov_len;
-	/* Linux wants lengths aligned like addresses; what it wants of the offset is in block_len.
-	 */
+	/* Linux wants lengths aligned like addresses; its wish for offsets is in block_len. */
 	return (bits & (target->memory_align - 1)) != 0;
 }
 
@@ -305,8 +305,7 @@ static enum step_end step_ended(const struct io_target *target, struct io_bounce
 	return last(b, rq, res < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 }
 
-/* Issue steps until one is pending or the request is done. Without io_uring each step ends at once.
- */
+/* Issue steps until one is pending or the request is done. Without io_uring each ends at once. */
 static enum io_outcome issue(const struct io_target *target, struct io_bounce *b, struct thread *t,
 			     struct blk_request *rq)
 {

@@ -2,6 +2,10 @@
  * The steps of a request, by io_uring or by plain system calls.
  *
  * Runs in: worker's I/O threads. Trusts: requests as parsed.
+ *
+ * By io_uring a step goes to the thread's first ring, if it is a direct transfer or a read of the
+ * page cache, or to its second one (process/aside.h), if it may wait in the kernel. A direct
+ * transfer is told not to wait; one that would have to is issued again, aside.
  */
 #pragma once
 
@@ -41,6 +45,6 @@ bool io_was_done(const struct io_target *target, const struct blk_request *rq, i
 /* A request that waited for the bounce buffer and may start now, or NULL. */
 struct blk_request *io_next_waiting(struct io_bounce *bounce);
 
-/* Opcodes that io.c submits. */
+/* Opcodes that io.c submits to a thread's first ring, and to its second one. */
 extern const uint8_t io_transfer_opcodes[], io_aside_opcodes[];
 extern const uint32_t io_n_transfer_opcodes, io_n_aside_opcodes;

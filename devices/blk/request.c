@@ -1,3 +1,4 @@
+/* Understanding what the driver asks for. Each byte of it is hostile, and read once. */
 #include "devices/blk/request.h"
 
 #include <linux/virtio_blk.h>

@@ -1,6 +1,6 @@
 /*
- * One request of the driver: what it asks for, and the steps of I/O that answer it (VIRTIO 1.3
- * §5.2.6).
+ * One request of the driver: what it asks for, and the steps of I/O that answer it
+ * (VIRTIO 1.3 §5.2.6).
  *
  * Runs in: worker's I/O threads. Trusts: nothing in the request.
  *
@@ -43,8 +43,7 @@ struct request_range {
 	uint64_t offset, len; /* bytes */
 };
 
-/* Room for large requests, apart from the rest, so that what small ones touch lies close together.
- */
+/* Room for large requests, apart from the rest: what small ones touch lies close together. */
 struct blk_request_room {
 	struct iovec iov[REQUEST_IOV_LEN];
 	struct request_range ranges[REQUEST_MAX_RANGES];

@@ -1,3 +1,4 @@
+/* Limits on requests and bytes. See throttle.h. */
 #include "devices/blk/throttle.h"
 
 #include <stdbool.h>
