@@ -14,14 +14,20 @@ import time
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def children_of(pid):
-    """All descendants, parents first."""
+def parents_of_all():
+    """{parent: its children} of every process."""
     parents = {}
     for name in os.listdir('/proc'):
         if name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 with open(f'/proc/{name}/stat') as f:
                     parents.setdefault(int(f.read().rsplit(')', 1)[1].split()[1]), []).append(int(name))
+    return parents
+
+
+def children_of(pid):
+    """All descendants, parents first."""
+    parents = parents_of_all()
     found, queue = [], [pid]
     while queue:
         below = parents.get(queue.pop(0), [])
@@ -36,19 +42,36 @@ def reap():
             pass
 
 
-def end_all(patience=5.0):
-    """Ends whatever is still below this process. Returns how many there were."""
-    left = children_of(os.getpid())
+def kill_each(pids, number):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def is_alive(pid):
+    with contextlib.suppress(OSError, IndexError):
+        with open(f'/proc/{pid}/stat') as f:
+            return f.read().rsplit(')', 1)[1].split()[0] not in 'ZX'
+    return False
+
+
+def end_all(patience=20.0):
+    """Ends whatever is still below this process: asks its children, which clean up after themselves, then kills."""
     end = time.monotonic() + patience
-    n = len(left)
-    while left and time.monotonic() < end:
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    asked = set()
+    while time.monotonic() < end:
+        reap()
+        left = [pid for pid in parents_of_all().get(os.getpid(), []) if is_alive(pid)]
+        if not left:
+            break
+        kill_each(set(left) - asked, signal.SIGTERM)
+        asked |= set(left)
+        time.sleep(0.02)
+    while left := [pid for pid in children_of(os.getpid()) if is_alive(pid)]:
+        kill_each(left, signal.SIGKILL)
         reap()
         time.sleep(0.02)
-        left = children_of(os.getpid())
-    return n
+    reap()
 
 
 def leave(number, _frame):

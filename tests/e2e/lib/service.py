@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 
+from . import proc
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
@@ -177,7 +179,14 @@ class Service:
             self.process.kill()
             self.process.wait()
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind and issubclass(kind, SystemExit) and self.process:
+            # Told to go: at once, whoever told us may not wait. Sandboxes end with their keepers.
+            for pid in proc.children_of(self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.kill()
+            self.process.wait()
         self.stop()
         if self.dir:
             shutil.rmtree(self.dir, ignore_errors=True)
