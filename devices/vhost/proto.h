@@ -131,10 +131,9 @@ struct proto_inflight {
 	uint64_t mmap_offset;
 	uint16_t n_queues;
 	uint16_t queue_size;
-	uint32_t padding; /* in our struct only: the payload ends before it (PROTO_INFLIGHT_LEN) */
+	uint32_t
+		padding; /* sent by front-ends whose structure is padded (QEMU), and by no others */
 };
-
-enum { PROTO_INFLIGHT_LEN = 20 };
 
 union proto_payload {
 	uint64_t u64;

@@ -9,10 +9,13 @@
  * changed or the session is closed.
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "devices/base/fd.h"
 #include "devices/vhost/request.h"
 #include "devices/virtio/inflight.h"
+
+enum { PAGE_LEN = 4096, INFLIGHT_ALIGN = 8 /* its counters */ };
 
 static enum session_verdict refuse(struct request *r, enum memory_verdict v)
 {
@@ -146,7 +149,10 @@ static bool inflight_shape_ok(struct request *r, const struct proto_inflight *p)
 	return true;
 }
 
-/* The region is the device's own memfd, made fresh for each session. */
+/*
+ * The region is the device's own memfd, made fresh for each session. vhost-user.rst describes 20 bytes, QEMU sends and
+ * expects 24 (its structure is padded): the answer is as long as the question.
+ */
 enum session_verdict inflight_fd_get(struct request *r)
 {
 	struct proto_inflight p = r->message->payload.inflight;
@@ -155,8 +161,21 @@ enum session_verdict inflight_fd_get(struct request *r)
 		return SESSION_VALUE;
 	p.mmap_size = region_len(&p);
 	p.mmap_offset = r->session->inflight_offset;
-	message_reply(r->tx, r->message, &p, PROTO_INFLIGHT_LEN, r->session->inflight_fd);
+	message_reply(r->tx, r->message, &p, r->message->header.size, r->session->inflight_fd);
 	return SESSION_OK;
+}
+
+/* Can it be mapped as it will be? A descriptor that cannot be written, say, is refused here. */
+static bool inflight_mappable(int fd, const struct proto_inflight *p)
+{
+	uint64_t slack = p->mmap_offset % PAGE_LEN;
+	void *map = mmap(NULL, p->mmap_size + slack, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			 (off_t)(p->mmap_offset - slack));
+
+	if (map == MAP_FAILED)
+		return false;
+	munmap(map, p->mmap_size + slack);
+	return true;
 }
 
 enum session_verdict inflight_fd_set(struct request *r)
@@ -169,6 +188,8 @@ enum session_verdict inflight_fd_set(struct request *r)
 	if (fd_size(r->fds[0], &size) < 0 || p->mmap_offset > size ||
 	    p->mmap_size > size - p->mmap_offset)
 		return refuse(r, MEMORY_SHORT);
+	if (p->mmap_offset % INFLIGHT_ALIGN || !inflight_mappable(r->fds[0], p))
+		return refuse(r, MEMORY_UNMAPPABLE);
 	for (uint32_t i = 0; i < r->session->device->n_queues; i++)
 		if (r->next->vrings[i].started && r->next->vrings[i].enabled)
 			return SESSION_PHASE;
