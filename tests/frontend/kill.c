@@ -15,9 +15,9 @@
  *    the kernel waits for a dying thread's I/O and before it tears down its memory: nothing of
  *    either wait is hidden.
  *  - Then the front-end blocks on the call eventfds, as a guest's vCPU would sleep, with used_event
- * at those indices. Spinning on the rings would save the wake-up (some 10 µs, which stay in the
- * figure), but would take one of two CPUs from the keeper, the next worker and the teardown of the
- * last one.
+ *    at those indices. Spinning on the rings would save the wake-up (some 10 µs, which stay in the
+ *    figure), but would take one of two CPUs from the keeper, the next worker and the teardown of
+ *    the last one.
  *
  * With --touch every page of guest memory is read into before each kill, through the worker, so
  * that the worker has a populated map of all of it when it dies; a fresh worker has touched nothing
