@@ -193,6 +193,47 @@ static int await_ready(struct backend *b, const struct backend_spec *spec)
 	return -ETIMEDOUT;
 }
 
+/* The one that an interrupted test would leave behind. */
+static struct backend *volatile current;
+
+static void remove_files(const struct backend *b)
+{
+	unlink(b->socket);
+	if (b->own_image)
+		unlink(b->image);
+	if (b->own_dir) {
+		unlink(b->log);
+		rmdir(b->dir);
+	}
+}
+
+/* Calls only what a signal handler may. */
+static void clean_up_and_die(int number)
+{
+	struct backend *b = current;
+
+	if (b && b->pid > 0) {
+		kill(b->pid, SIGKILL);
+		waitpid(b->pid, NULL, 0);
+	}
+	if (b)
+		remove_files(b);
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+static void clean_up_when_interrupted(struct backend *b)
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+	/* The signal is blocked while its handler runs, but must end the process there. */
+	struct sigaction sa = { .sa_handler = clean_up_and_die, .sa_flags = SA_NODEFER };
+	unsigned i;
+
+	current = b;
+	for (i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		sigaction(numbers[i], &sa, NULL);
+}
+
 int backend_start(struct backend *b, const struct backend_spec *spec)
 {
 	static struct argv a;
@@ -200,6 +241,7 @@ int backend_start(struct backend *b, const struct backend_spec *spec)
 	int r;
 
 	memset(b, 0, sizeof(*b));
+	clean_up_when_interrupted(b);
 	r = directory_make(b, spec);
 	if (r == 0)
 		r = image_make(b, spec);
@@ -289,13 +331,7 @@ static void end_processes(struct backend *b)
 void backend_done(struct backend *b)
 {
 	end_processes(b);
-	unlink(b->socket);
-	if (b->own_image)
-		unlink(b->image);
-	if (b->own_dir) {
-		unlink(b->log);
-		rmdir(b->dir);
-	}
+	remove_files(b);
 	memset(b, 0, sizeof(*b));
 }
 

@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -286,16 +287,38 @@ static void serve(struct server *s)
 	free(buf);
 }
 
+static char mount_point[128];
+
+/* Our parent has gone, or we are interrupted with it. Calls only what a signal handler may. */
+static void leave(int number)
+{
+	umount2(mount_point, MNT_DETACH);
+	rmdir(mount_point);
+	_exit(0);
+}
+
+static void leave_with_parent(const struct slowfs *s)
+{
+	strcpy(mount_point, s->dir);
+	signal(SIGTERM, leave);
+	signal(SIGINT, leave);
+	signal(SIGHUP, leave);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+}
+
 static int mount_here(struct slowfs *s)
 {
+	const char *tmp = getenv("TMPDIR");
 	char options[128];
 	int fd, r;
 
 	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	strcpy(s->dir, "/tmp/vmdev-slowfs-XXXXXX");
-	if (!mkdtemp(s->dir))
+	snprintf(s->dir, sizeof(s->dir), "%s/vmdev-slowfs-XXXXXX", tmp ? tmp : "/tmp");
+	/* In a mount namespace of our own: however this test ends, nothing stays mounted. */
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    !mkdtemp(s->dir))
 		goto failed;
 	snprintf(s->path, sizeof(s->path), "%s/disk", s->dir);
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other",
@@ -327,7 +350,7 @@ int slowfs_start(struct slowfs *s, uint64_t size)
 	fflush(NULL);
 	s->pid = fork();
 	if (s->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		leave_with_parent(s);
 		server.fd = fd;
 		server.control = s->control;
 		server.disk = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

@@ -19,8 +19,8 @@ struct slowfs_control {
 };
 
 struct slowfs {
-	char dir[64];  /* mount point */
-	char path[96]; /* the file */
+	char dir[128];	/* mount point, in a mount namespace of the caller's own from then on */
+	char path[160]; /* the file */
 	pid_t pid;
 	struct slowfs_control *control;
 };
