@@ -232,7 +232,8 @@ static void serve(struct device *d)
 
 static void connect_frontend(struct device *d)
 {
-	d->n_connections++;
+	if (!d->frontend)
+		d->n_connections++;
 	d->frontend = true;
 	if (d->state != DEVICE_RECOVERING)
 		device_set_state(d, DEVICE_CONNECTED);
@@ -259,7 +260,10 @@ static void recover(struct device *d)
 	device_set_state(d, DEVICE_RECOVERING);
 }
 
-/* RECOVERED ends the recovery of a connection; without one, READY does. */
+/*
+ * RECOVERED ends the recovery of a connection; without one, READY does. With one, a worker that is ready answers
+ * its front-end, and only its fence may be waiting still: for a disk, as long as that takes.
+ */
 static void recovered(struct device *d)
 {
 	timer_disarm(d);
@@ -269,7 +273,9 @@ static void recovered(struct device *d)
 
 static void ready_again(struct device *d)
 {
-	if (!d->frontend)
+	if (d->frontend)
+		timer_disarm(d);
+	else
 		recovered(d);
 }
 
@@ -368,6 +374,7 @@ static const cell table[N_DEVICE_STATES][N_DEVICE_EVENTS] = {
 		[DEVICE_EVENT_STOP] = stop,
 		[DEVICE_EVENT_RESTART] = restart,
 		[DEVICE_EVENT_READY] = nothing,
+		[DEVICE_EVENT_FRONTEND_CAME] = nothing, /* told again by the next worker */
 		[DEVICE_EVENT_FRONTEND_WENT] = disconnect_frontend,
 		[DEVICE_EVENT_DIED] = recover,
 		[DEVICE_EVENT_RECOVERED] = nothing, /* without a death in between: told twice */

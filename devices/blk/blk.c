@@ -16,6 +16,7 @@
 #include "devices/blk/throttle.h"
 #include "devices/process/contract.h"
 #include "devices/process/thread.h"
+#include "devices/process/worker.h"
 #include "devices/virtio/feature.h"
 
 enum {
@@ -25,6 +26,7 @@ enum {
 	TAKE_BYTES = 128 << 10,
 	MAX_RANGE_SECTORS = 1 << 22, /* 2 GiB in one range of a discard */
 	RING_ENTRIES_MAX = 4096,
+	RETRY_NS = 1000000, /* when the I/O rings are full; a completion comes earlier */
 };
 
 /* One I/O thread's requests. */
@@ -224,10 +226,10 @@ static uint32_t take(struct device *d, struct thread *t, struct vring *r)
 	struct blk *b = blk_of(d);
 	uint32_t n = 0, bytes = 0;
 
-	while (n < TAKE_BATCH && t->n_inflight < RING_ENTRIES_MAX && bytes < TAKE_BYTES) {
+	while (n < TAKE_BATCH && bytes < TAKE_BYTES) {
 		struct chain c = spare_chain(b, t);
 
-		t->retry_ns = throttle_wait_ns(&b->throttle);
+		t->retry_ns = thread_has_room(t) ? throttle_wait_ns(&b->throttle) : RETRY_NS;
 		if (t->retry_ns > 0 || queue_pop(&r->queue, &c) != QUEUE_OK)
 			break;
 		if (n++ == 0)
@@ -287,14 +289,13 @@ static struct vring *vring_of_tag(const struct thread *t, uint64_t tag)
 	return NULL;
 }
 
-static bool recover(struct device *d, struct thread *t, uint64_t tag, int32_t res)
+static bool recover_head(struct blk *b, struct thread *t, struct vring *r, uint64_t tag,
+			 int32_t res)
 {
-	struct blk *b = blk_of(d);
-	struct vring *r = vring_of_tag(t, tag);
 	struct chain c = spare_chain(b, t);
 	struct blk_request *rq;
 
-	if (!r || queue_load_again(&r->queue, tag_head(tag), &c) != QUEUE_OK)
+	if (queue_load_again(&r->queue, tag_head(tag), &c) != QUEUE_OK)
 		return false;
 	rq = request_of(b, r, c.head);
 	if (!prepare(b, t, r, &c) || !io_was_done(&b->target, rq, res))
@@ -306,15 +307,31 @@ static bool recover(struct device *d, struct thread *t, uint64_t tag, int32_t re
 	return true;
 }
 
+static bool recover(struct device *d, struct thread *t, uint64_t tag, int32_t res)
+{
+	struct vring *r = vring_of_tag(t, tag);
+	bool done;
+
+	if (!r)
+		return false;
+	thread_take_up(t, r, tag_head(tag));
+	done = recover_head(blk_of(d), t, r, tag, res);
+	thread_set_down(t);
+	return done;
+}
+
 static void resubmit(struct device *d, struct thread *t, struct vring *r, uint16_t head)
 {
 	struct blk *b = blk_of(d);
 	struct chain c = spare_chain(b, t);
 
+	thread_take_up(t, r, head);
 	if (queue_load_again(&r->queue, head, &c) == QUEUE_OK)
 		start(b, t, r, &c);
 	else
-		thread_push(t, r, head, 0); /* the ring is broken; nobody reads this */
+		thread_push(t, r, head,
+			    0); /* its descriptors were changed: nowhere to put a status */
+	thread_set_down(t);
 }
 
 static void poison(struct device *d, struct thread *t, struct vring *r, uint16_t head)
@@ -323,13 +340,17 @@ static void poison(struct device *d, struct thread *t, struct vring *r, uint16_t
 	struct chain c = spare_chain(b, t);
 	uint8_t *status = NULL;
 
-	if (queue_load_again(&r->queue, head, &c) == QUEUE_OK)
+	/* If even that crashes, it is given back unseen the next time. */
+	thread_take_up(t, r, head);
+	if (r->suspicion[head] == WORKER_POISON_LIMIT &&
+	    queue_load_again(&r->queue, head, &c) == QUEUE_OK)
 		status = blk_request_status_byte(&c);
 	if (status) {
 		*status = VIRTIO_BLK_S_IOERR;
 		log_byte(r, status);
 	}
 	thread_push(t, r, head, status ? 1 : 0);
+	thread_set_down(t);
 }
 
 /* Set-up */

@@ -32,11 +32,14 @@ struct step {
 	uint64_t len;
 };
 
-static int32_t call(const struct step *s)
+static int32_t call(struct thread *t, const struct step *s)
 {
 	int fd = CONTRACT_FD_BLK_IMAGE;
 	ssize_t r = -1;
+	int error;
 
+	/* Waiting for a disk is not hanging. */
+	__atomic_store_n(&t->shared->idle, 1, __ATOMIC_RELAXED);
 	switch (s->opcode) {
 	case IORING_OP_READV:
 		r = preadv2(fd, s->iov, (int)s->n_iov, (off_t)s->offset, (int)s->rw_flags);
@@ -53,7 +56,9 @@ static int32_t call(const struct step *s)
 	default:
 		assert(false);
 	}
-	return r < 0 ? -errno : (int32_t)r;
+	error = errno;
+	__atomic_store_n(&t->shared->idle, 0, __ATOMIC_RELAXED);
+	return r < 0 ? -error : (int32_t)r;
 }
 
 /*
@@ -317,7 +322,7 @@ static enum io_outcome issue(const struct io_target *target, struct io_bounce *b
 			submit(target, t, rq, &s);
 			return IO_PENDING;
 		}
-	} while (step_ended(target, b, rq, call(&s)) == STEP_AGAIN);
+	} while (step_ended(target, b, rq, call(t, &s)) == STEP_AGAIN);
 	return IO_DONE;
 }
 

@@ -5,13 +5,20 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "devices/base/crash.h"
 #include "devices/process/contract.h"
 #include "devices/process/fault.h"
 
-enum { STACK_LEN = 64 << 10 };
+enum {
+	STACK_LEN = 64 << 10,
+	RETRY_NS = 1000000,
+	SHUT_OUT_PART_NS = 100000000,
+	SHUT_OUT_PARTS =
+		200, /* 20 s: a companion that was submitting may have an fsync to wait for */
+};
 
 static struct {
 	struct state *state;
@@ -22,24 +29,40 @@ static struct {
 	uint32_t prepared; /* futex: 1 + the errno of the companion's start, 0 before that */
 } aside;
 
-void aside_shut_out(struct state *state)
+/* Wait for the companion that was submitting; bounded, for a predecessor can have written anything. */
+static bool await_companion(const struct state_thread *old)
+{
+	const struct timespec part = { .tv_nsec = SHUT_OUT_PART_NS };
+
+	for (int i = 0; i < SHUT_OUT_PARTS; i++) {
+		uint32_t word = __atomic_load_n(&old->word, __ATOMIC_ACQUIRE);
+
+		if (word == 0 || (word & FUTEX_OWNER_DIED))
+			return true;
+		/* The kernel wakes one waiter of the word when its thread dies. */
+		syscall(SYS_futex, &old->word, FUTEX_WAIT, word, &part, NULL, 0);
+	}
+	return false;
+}
+
+bool aside_shut_out(struct state *state)
 {
 	struct state_aside *s = &state->aside;
-	const struct state_thread *old = &s->thread[(state->generation - 1) % 2];
-	uint32_t word;
+	uint32_t busy;
 
 	__atomic_store_n(&s->gate, state->generation, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&s->busy, __ATOMIC_SEQ_CST))
-		return;
-	/* The kernel wakes one waiter of the word when its thread dies. */
-	while ((word = __atomic_load_n(&old->word, __ATOMIC_ACQUIRE)) != 0 &&
-	       !(word & FUTEX_OWNER_DIED))
-		syscall(SYS_futex, &old->word, FUTEX_WAIT, word, NULL, NULL, 0);
+	busy = __atomic_load_n(&s->busy, __ATOMIC_SEQ_CST);
+	if (busy == 0)
+		return true;
+	if (!await_companion(&s->thread[busy % 2]))
+		return false;
 	s->busy = 0;
+	return true;
 }
 
-static void enter(struct uring *u)
+/* Submit what is there. False: the kernel would not take all of it now. */
+static bool enter(struct uring *u)
 {
 	struct state_aside *s = &aside.state->aside;
 	const struct io_uring_sq *sq = &u->ring.sq;
@@ -47,25 +70,31 @@ static void enter(struct uring *u)
 		     __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
 
 	if (n == 0)
-		return;
-	__atomic_store_n(&s->busy, 1, __ATOMIC_SEQ_CST);
+		return true;
+	__atomic_store_n(&s->busy, aside.generation, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&s->gate, __ATOMIC_SEQ_CST) == aside.generation)
 		syscall(SYS_io_uring_enter, u->ring.ring_fd, n, 0, 0, NULL, 0);
 	CRASH_POINT("aside.entered");
 	__atomic_store_n(&s->busy, 0, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(sq->ktail, __ATOMIC_ACQUIRE) ==
+	       __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
 }
 
 /* Woken too by the kernel's task work for the rings (EINTR), which this thread has to run. */
 static _Noreturn void serve(void)
 {
+	static const struct timespec retry = { .tv_nsec = RETRY_NS };
+
 	for (;;) {
 		uint32_t seen = __atomic_load_n(&aside.rounds, __ATOMIC_ACQUIRE);
+		bool all = true;
 
 		for (uint32_t i = 0; i < aside.n; i++)
 			if (aside.urings[i]->open)
-				enter(aside.urings[i]);
-		syscall(SYS_futex, &aside.rounds, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+				all = enter(aside.urings[i]) && all;
+		syscall(SYS_futex, &aside.rounds, FUTEX_WAIT_PRIVATE, seen, all ? NULL : &retry,
+			NULL, 0);
 	}
 }
 

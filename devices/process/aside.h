@@ -14,20 +14,24 @@
  * so that the SQ heads of the second rings are final (process/uring.h, 2). The companion of a
  * killed worker may still run for an instant, or be inside io_uring_enter:
  *
- *	companion:  busy = 1;  full barrier;  gate == my generation? enter : not;  busy = 0
+ *	companion:  busy = my generation;  full barrier;  gate == my generation? enter : not;  busy = 0
  *	successor:  gate = new generation;  full barrier;  busy == 0? go on : wait for its death
  *
  * Either the companion sees the new gate, or the successor sees it busy.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "devices/process/state.h"
 #include "devices/process/uring.h"
 
-/* Successor, before it takes over any second ring. */
-void aside_shut_out(struct state *state);
+/*
+ * Successor, before it takes over any second ring. False: the companion that was submitting has not
+ * died in 20 s.
+ */
+bool aside_shut_out(struct state *state);
 
 /*
  * Start the companion, and return when it is ready. urings[0..n): second rings; an unopened one is

@@ -14,6 +14,8 @@ enum { SIGNAL_STACK_LEN = 32 << 10 };
 
 static struct state *fault_state;
 static const struct memory *fault_memory;
+static uintptr_t fault_watched;
+static size_t fault_watched_len;
 static _Thread_local uint32_t fault_thread;
 
 static int exit_status(enum state_end end)
@@ -54,6 +56,8 @@ static bool in_guest_memory(const void *address)
 		if (i < fault_memory->n_regions && p >= start && p - start < r->map_len)
 			return true;
 	}
+	if (p - fault_watched < fault_watched_len)
+		return true;
 	p -= (uintptr_t)fault_memory->log.map;
 	return fault_memory->log.map && p < fault_memory->log.map_len;
 }
@@ -72,6 +76,12 @@ static void handle(int signo, siginfo_t *info, void *context)
 	f->counted = 0;
 	__atomic_store_n(&f->signo, (uint32_t)signo, __ATOMIC_RELEASE);
 	fault_leave(fault_state, STATE_END_FAULT);
+}
+
+void fault_watch(const void *start, size_t len)
+{
+	fault_watched = (uintptr_t)start;
+	fault_watched_len = len;
 }
 
 int fault_init(struct state *state, const struct memory *memory)

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "devices/process/state.h"
@@ -23,6 +24,9 @@ int fault_init(struct state *state, const struct memory *memory);
 
 /* Name the calling thread in the record; a signal stack, so that a stack overflow is told too. */
 int fault_thread_init(uint32_t thread);
+
+/* One more range whose owner can truncate it: the front-end's in-flight region. NULL: none. */
+void fault_watch(const void *start, size_t len);
 
 /* Leave: write why, then exit_group. */
 _Noreturn void fault_leave(struct state *state, enum state_end end);

@@ -38,7 +38,6 @@ struct keeper {
 	struct state *state;
 	pid_t worker;
 	bool reaped;
-	int status;	  /* of the worker, once reaped */
 	uint32_t n_words; /* threads of a worker, main thread included */
 	uint32_t beats[STATE_THREADS];
 	uint64_t beat_ns[STATE_THREADS];
@@ -144,6 +143,7 @@ static int start_worker(struct keeper *k)
 	memset(k->beats, 0, sizeof(k->beats));
 	memset(k->beat_ns, 0, sizeof(k->beat_ns));
 	k->reaped = false;
+	k->options->keeper = getpid();
 	k->worker = clone_sharing_files();
 	if (k->worker < 0)
 		return -errno;
@@ -165,7 +165,6 @@ static void reap(struct keeper *k)
 		if (pid != k->worker)
 			continue;
 		k->reaped = true;
-		k->status = status;
 	}
 }
 
@@ -406,7 +405,8 @@ static void judge(struct keeper *k)
 	case STATE_END_MEMORY:
 		log_warning(
 			"guest memory vanished (its file was truncated): the session is closed");
-		k->state->session_over = 1;
+		k->state->session_over = STATE_END_SESSION;
+		k->state->died_ns = 0;
 		return;
 	case STATE_END_STATE:
 		_exit(CONTRACT_EXIT_STATE);

@@ -38,7 +38,8 @@ struct vring {
 	struct queue_spec spec;
 	uint8_t *suspicion; /* by head: crashes in which it was in hand; in state */
 	struct thread *thread;
-	uint32_t n_resubmit; /* entries not yet resubmitted */
+	uint32_t n_resubmit;	/* entries found in flight when it was attached */
+	uint32_t n_resubmitted; /* of those, begun anew; nothing new is taken before all are */
 	struct inflight_entry resubmit[QUEUE_MAX_SIZE];
 };
 

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum options_mode {
 	OPTIONS_BY_HAND,  /* nothing is in place: open the resources, then go on as below */
@@ -30,6 +31,7 @@ struct options {
 	const char *name;	 /* VM/DEVICE, for records */
 	const char *socket_path; /* by hand */
 	int fd;			 /* by hand: a socket, listening or connected; -1: none */
+	pid_t keeper;		 /* by hand: the keeper's pid, set by itself */
 	bool connected;		 /* the session's socket is there already, at CONTRACT_FD_SESSION */
 	uint32_t queues;
 	uint32_t queue_size;

@@ -90,6 +90,16 @@ static int arrange_program(void)
 	return fd_move(fd, CONTRACT_FD_PROGRAM, false);
 }
 
+/* Descriptor 0 is what fills unused numbers (keeper.c): never a terminal or somebody's pipe. */
+static int take_null(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return say("cannot open", "/dev/null", -errno);
+	return fd_move(fd, 0, false);
+}
+
 /* By hand: put everything where vmdevd would have put it. */
 static int arrange(const struct program *p, struct options *o)
 {
@@ -106,6 +116,9 @@ static int arrange(const struct program *p, struct options *o)
 		if (r < 0)
 			return r;
 	}
+	r = take_null();
+	if (r < 0)
+		return r;
 	r = p->arrange(p->config);
 	if (r == 0)
 		r = arrange_program();

@@ -10,6 +10,7 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/log.h"
+#include "devices/process/fault.h"
 
 uint64_t rings_region_len(uint32_t n_queues, uint32_t queue_size)
 {
@@ -73,6 +74,7 @@ static void map_theirs(struct rings *rs, const struct image *im)
 
 	if (rs->theirs_fd == im->inflight_fd)
 		return;
+	fault_watch(NULL, 0);
 	if (rs->theirs_map)
 		munmap(rs->theirs_map, rs->theirs_len);
 	rs->theirs = rs->theirs_map = NULL;
@@ -88,6 +90,7 @@ static void map_theirs(struct rings *rs, const struct image *im)
 		return;
 	}
 	rs->theirs_map = map;
+	fault_watch(map, rs->theirs_len);
 	rs->theirs = rs->theirs_map + slack;
 }
 
@@ -160,7 +163,7 @@ static void attach(struct rings *rs, struct vring *r, const struct image *im)
 	enum queue_verdict v = QUEUE_BAD_INFLIGHT;
 
 	memset(&r->queue, 0, sizeof(r->queue));
-	r->n_resubmit = 0;
+	r->n_resubmit = r->n_resubmitted = 0;
 	r->broken_told = false;
 	r->attached = true;
 	if (region)
@@ -177,6 +180,8 @@ static void attach(struct rings *rs, struct vring *r, const struct image *im)
 static void detach(struct vring *r)
 {
 	set_kick(r, IMAGE_NO_FD);
+	r->call = r->err =
+		IMAGE_NO_FD; /* the next ones may have the same numbers and be other files */
 	r->attached = false;
 }
 

@@ -85,7 +85,7 @@ struct state_ring {
 /* See process/aside.h. */
 struct state_aside {
 	uint32_t gate;		       /* generation whose companion may submit */
-	uint32_t busy;		       /* a companion is submitting */
+	uint32_t busy;		       /* generation of the companion that is submitting */
 	struct state_thread thread[2]; /* of the companion, by generation modulo 2 */
 };
 

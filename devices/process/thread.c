@@ -111,13 +111,14 @@ static uint32_t reap(struct thread *t)
 
 static bool served(const struct vring *r)
 {
-	return r->attached && r->enabled && !r->queue.broken;
+	return r->attached && r->enabled && !r->queue.broken && r->n_resubmitted == r->n_resubmit;
 }
 
 static uint32_t take(struct thread *t)
 {
 	uint32_t n = 0;
 
+	t->retry_ns = 0;
 	for (uint32_t i = 0; i < t->n_vrings; i++) {
 		struct vring *r = t->vrings[i];
 
@@ -142,20 +143,36 @@ static void resubmit_one(struct thread *t, struct vring *r, uint16_t head)
 	t->model->ops->poison(d, t, r, head);
 }
 
-/* What a dead worker, or a ring attached with requests on record, left in flight. In order. */
-static void resubmit(struct thread *t)
+bool thread_has_room(const struct thread *t)
 {
-	for (uint32_t i = 0; i < t->n_vrings; i++) {
-		struct vring *r = t->vrings[i];
+	return !t->uring.open || (uring_room(&t->uring) > 0 && uring_room(&t->aside) > 0);
+}
 
-		if (!r->attached || r->n_resubmit == 0)
-			continue;
-		for (uint32_t e = 0; e < r->n_resubmit; e++)
-			if (queue_is_taken(&r->queue, r->resubmit[e].head))
-				resubmit_one(t, r, r->resubmit[e].head);
-		r->n_resubmit = 0;
-		tell_broken(r);
+/* What a dead worker, or a ring attached with requests on record, left in flight. In order. */
+static uint32_t resubmit_ring(struct thread *t, struct vring *r)
+{
+	uint32_t n = 0;
+
+	while (r->n_resubmitted < r->n_resubmit && thread_has_room(t)) {
+		uint16_t head = r->resubmit[r->n_resubmitted++].head;
+
+		n++;
+		if (queue_is_taken(&r->queue, head))
+			resubmit_one(t, r, head);
 	}
+	tell_broken(r);
+	return n;
+}
+
+static uint32_t resubmit(struct thread *t)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < t->n_vrings; i++)
+		if (t->vrings[i]->attached &&
+		    t->vrings[i]->n_resubmitted < t->vrings[i]->n_resubmit)
+			n += resubmit_ring(t, t->vrings[i]);
+	return n;
 }
 
 /* The fence (uring.h). True once it has been passed. */
@@ -169,7 +186,9 @@ static bool pass_fence(struct thread *t)
 	if (uring_owed(&t->uring) > 0 || uring_owed(&t->aside) > 0)
 		return false;
 #endif
-	reap(t);
+	/* All are posted; none may be left for later, when its tag would name the repeated request. */
+	while (reap(t) > 0)
+		;
 	CRASH_POINT("thread.fence_passed");
 	t->fenced = false;
 	return true;
@@ -264,7 +283,7 @@ static bool turn(struct thread *t)
 	if (!t->resumed)
 		resume(t);
 	n = reap(t);
-	resubmit(t);
+	n += resubmit(t);
 	if (wanted(t, DEVICE_RUNNING))
 		n += take(t);
 	if (t->uring.n_queued > 0)
@@ -348,7 +367,7 @@ static int open_uring(struct thread *t, struct uring *u, uint32_t which)
 	if (!spec)
 		return 0;
 	if (__atomic_load_n(&saved->present, __ATOMIC_ACQUIRE)) {
-		r = uring_take_over(u, fd, &saved->params);
+		r = uring_take_over(u, fd, spec, &saved->params);
 		t->fenced = true;
 	} else {
 		r = uring_create(u, fd, spec, &saved->params);

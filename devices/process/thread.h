@@ -80,5 +80,8 @@ static inline void thread_set_down(struct thread *t)
 	__atomic_store_n(&t->shared->suspect, 0, __ATOMIC_RELAXED);
 }
 
+/* The model: can one more step be submitted, to either ring? */
+bool thread_has_room(const struct thread *t);
+
 /* The model: give a chain back. Visible to the driver after the turn. */
 void thread_push(struct thread *t, struct vring *r, uint16_t head, uint32_t written_len);

@@ -11,7 +11,13 @@
 #include "devices/base/crash.h"
 #include "devices/base/fd.h"
 
-enum { MAX_RESTRICTIONS = 16 };
+enum {
+	MAX_RESTRICTIONS = 16,
+	RING_FLAGS = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_COOP_TASKRUN |
+		     IORING_SETUP_SUBMIT_ALL,
+	SQ_OFFSETS = 7, /* head tail mask entries flags dropped array */
+	CQ_OFFSETS = 7, /* head tail mask entries overflow cqes flags */
+};
 
 static int restrict_ring(struct io_uring *ring, const struct uring_spec *spec)
 {
@@ -36,8 +42,7 @@ static int set_up(struct io_uring *ring, const struct uring_spec *spec, struct i
 	int r;
 
 	*p = (struct io_uring_params){
-		.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_COOP_TASKRUN |
-			 IORING_SETUP_SUBMIT_ALL,
+		.flags = RING_FLAGS,
 		.cq_entries = spec->n_cq_entries,
 	};
 	r = io_uring_queue_init_params(spec->n_entries, ring, p);
@@ -73,41 +78,36 @@ int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
 	return 0;
 }
 
-/*
- * All offsets inside the map that their sizes imply; the kernel refuses a map that is larger than
- * the ring.
- */
-static bool params_ok(const struct io_uring_params *p)
+/* The geometry that was asked for, and all offsets inside the one map that it implies. */
+static bool params_ok(const struct io_uring_params *p, const struct uring_spec *spec)
 {
-	enum { MAX_ENTRIES = 32768, MAX_OFFSET = 4096 };
+	uint64_t sq_len = p->sq_off.array + (uint64_t)p->sq_entries * sizeof(uint32_t);
+	uint64_t cq_len = p->cq_off.cqes + (uint64_t)p->cq_entries * sizeof(struct io_uring_cqe);
+	uint64_t len = sq_len > cq_len ? sq_len : cq_len;
 	const uint32_t *sq = &p->sq_off.head, *cq = &p->cq_off.head;
 
-	if (p->sq_entries == 0 || p->sq_entries > MAX_ENTRIES || p->cq_entries == 0 ||
-	    p->cq_entries > 2 * MAX_ENTRIES)
+	if (p->sq_entries != spec->n_entries || p->cq_entries != spec->n_cq_entries)
 		return false;
-	if ((p->sq_entries & (p->sq_entries - 1)) || (p->cq_entries & (p->cq_entries - 1)))
+	if (!(p->features & IORING_FEAT_SINGLE_MMAP) || p->flags != RING_FLAGS)
 		return false;
-	if (!(p->features & IORING_FEAT_SINGLE_MMAP) ||
-	    (p->flags & (IORING_SETUP_SQE128 | IORING_SETUP_CQE32 | IORING_SETUP_SQPOLL)))
-		return false;
-	for (uint32_t i = 0; i < 6; i++) /* head tail mask entries flags dropped */
-		if (sq[i] > MAX_OFFSET || sq[i] % 4)
+	for (uint32_t i = 0; i < SQ_OFFSETS; i++)
+		if (sq[i] % 4 || sq[i] + 4ull > len)
 			return false;
-	for (uint32_t i = 0; i < 7; i++) /* head tail mask entries overflow cqes flags */
-		if (cq[i] > MAX_OFFSET || cq[i] % 4)
+	for (uint32_t i = 0; i < CQ_OFFSETS; i++)
+		if (cq[i] % 4 || cq[i] + 4ull > len)
 			return false;
-	return p->sq_off.array % 4 == 0 &&
-	       p->sq_off.array <= MAX_OFFSET + p->cq_entries * sizeof(struct io_uring_cqe);
+	return true;
 }
 
-int uring_take_over(struct uring *u, int fd, const struct io_uring_params *params)
+int uring_take_over(struct uring *u, int fd, const struct uring_spec *spec,
+		    const struct io_uring_params *params)
 {
 	struct io_uring_params p = *params;
 	struct io_uring_sq *sq = &u->ring.sq;
 	int r;
 
 	memset(u, 0, sizeof(*u));
-	if (!params_ok(&p))
+	if (!params_ok(&p, spec))
 		return -EINVAL;
 	r = io_uring_queue_mmap(fd, &p, &u->ring);
 	if (r < 0)
@@ -137,6 +137,11 @@ uint32_t uring_owed(const struct uring *u)
 	dropped = __atomic_load_n(u->ring.sq.kdropped, __ATOMIC_RELAXED);
 	posted = __atomic_load_n(u->ring.cq.ktail, __ATOMIC_ACQUIRE);
 	return taken - dropped - posted;
+}
+
+uint32_t uring_room(const struct uring *u)
+{
+	return io_uring_sq_space_left(&u->ring);
 }
 
 struct io_uring_sqe *uring_sqe(struct uring *u)

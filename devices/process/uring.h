@@ -60,7 +60,8 @@ int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
 		 struct io_uring_params *ret_params);
 
 /* Take over the ring at fd from a dead worker. -EINVAL: params, which are hostile, do not fit. */
-int uring_take_over(struct uring *u, int fd, const struct io_uring_params *params);
+int uring_take_over(struct uring *u, int fd, const struct uring_spec *spec,
+		    const struct io_uring_params *params);
 
 /* Completions that the kernel still owes; the fence holds while it is not 0. */
 uint32_t uring_owed(const struct uring *u);
@@ -70,6 +71,9 @@ static inline uint32_t uring_capacity(const struct uring *u)
 {
 	return u->ring.sq.ring_entries;
 }
+
+/* Entries that can still be prepared before a submission. */
+uint32_t uring_room(const struct uring *u);
 
 /*
  * The next free submission entry, for registered file 0. There is one as long as no more than

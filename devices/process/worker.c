@@ -118,7 +118,8 @@ void worker_tell_resumed(struct worker *w)
 {
 	uint64_t died = w->state->died_ns;
 
-	if (__atomic_add_fetch(&w->n_resumed, 1, __ATOMIC_ACQ_REL) < w->n_threads || died == 0)
+	if (__atomic_add_fetch(&w->n_resumed, 1, __ATOMIC_ACQ_REL) < w->n_threads || died == 0 ||
+	    w->state->session_over)
 		return;
 	tell_recovered(w->state->generation, clock_now_ns() - died);
 }
@@ -194,19 +195,18 @@ static const struct device_ops worker_device_ops = {
 static void raise_suspicion(struct worker *w)
 {
 	struct state *s = w->state;
+	bool fault = s->fault.signo && !s->fault.counted;
 
-	if (!s->fault.signo || s->fault.counted)
-		return;
 	for (uint32_t i = 1; i < STATE_THREADS; i++) {
 		uint32_t suspect = s->thread[i].suspect;
 		uint32_t ring = (suspect - 1) >> 16, head = (suspect - 1) & 0xffff;
 
-		if (suspect && ring < w->options->queues && head < QUEUE_MAX_SIZE &&
+		if (fault && suspect && ring < w->options->queues && head < QUEUE_MAX_SIZE &&
 		    s->suspicion[ring][head] < UINT8_MAX)
 			s->suspicion[ring][head]++;
 		s->thread[i].suspect = 0;
 	}
-	if (s->message_in_hand && s->fault.thread == 0)
+	if (fault && s->message_in_hand && s->fault.thread == 0)
 		s->session_faults++;
 	s->message_in_hand = 0;
 	s->fault.counted = 1;
@@ -231,6 +231,8 @@ static void begin_process(struct worker *w)
 	prctl(PR_SET_NAME, "vmdev-worker", 0, 0, 0);
 	/* Should the keeper of a program run by hand die, nobody would start the next worker. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (w->options->mode == OPTIONS_ARRANGED && getppid() != w->options->keeper)
+		syscall(SYS_exit_group, CONTRACT_EXIT_HOST);
 	r = fault_init(w->state, &w->memory);
 	if (r == 0)
 		r = fault_thread_init(0);
@@ -281,7 +283,7 @@ static void load_session(struct worker *w)
 	}
 	if (loaded == SESSION_MEMORY_GONE) {
 		log_warning("guest memory cannot be mapped any more; the session is closed");
-		w->state->session_over = 1;
+		w->state->session_over = STATE_END_SESSION;
 		return;
 	}
 	w->session.inflight_fd = CONTRACT_FD_INFLIGHT;
@@ -311,7 +313,7 @@ static _Noreturn void leave(struct worker *w, enum state_end end)
 {
 	const struct image *im = session_image(&w->session);
 
-	__atomic_store_n(&w->state->session_over, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&w->state->session_over, end, __ATOMIC_RELEASE);
 	CRASH_POINT("worker.session_over");
 	op_still(&w->model->device, DEVICE_DRAINED);
 	CRASH_POINT("worker.drained");
@@ -393,8 +395,11 @@ static void serve_control(struct worker *w)
 	struct mmsghdr m = { .msg_hdr = { .msg_iov = &iov, .msg_iovlen = 1 } };
 	struct wire_reader r;
 
-	/* recvmmsg: the one receiving call of the worker's filter. */
-	if (syscall(SYS_recvmmsg, CONTRACT_FD_CONTROL, &m, 1, MSG_DONTWAIT, NULL) < 0)
+	/*
+	 * recvmmsg: the one receiving call of the worker's filter. The message is only looked at: should this worker be
+	 * killed before it has stopped, the next one finds it too.
+	 */
+	if (syscall(SYS_recvmmsg, CONTRACT_FD_CONTROL, &m, 1, MSG_DONTWAIT | MSG_PEEK, NULL) < 0)
 		return;
 	r = wire_reader(buf, m.msg_len);
 	if (m.msg_len == 0) { /* vmdevd has gone; the device goes on */
@@ -403,6 +408,7 @@ static void serve_control(struct worker *w)
 	}
 	if (wire_get_u32(&r) == CONTRACT_MSG_STOP && wire_done(&r))
 		leave(w, STATE_END_STOPPED);
+	syscall(SYS_recvmmsg, CONTRACT_FD_CONTROL, &m, 1, MSG_DONTWAIT, NULL);
 	log_warning("a message of vmdevd that this version does not know");
 }
 
@@ -441,7 +447,9 @@ static _Noreturn void finish_session(struct worker *w)
 	release_threads(w);
 	op_still(&w->model->device, DEVICE_DRAINED);
 	tell(CONTRACT_MSG_DISCONNECTED, 0, NULL);
-	fault_leave(w->state, w->options->connected ? STATE_END_STOPPED : STATE_END_SESSION);
+	if (w->state->session_over == STATE_END_STOPPED || w->options->connected)
+		fault_leave(w->state, STATE_END_STOPPED);
+	fault_leave(w->state, STATE_END_SESSION);
 }
 
 /*
@@ -466,16 +474,19 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 	begin_process(w);
 	raise_suspicion(w);
 	w->model = program->create(config, o);
-	if (!w->model)
+	if (!w->model) {
+		tell_text(CONTRACT_MSG_FAILED, "the device cannot be set up: see its log");
 		fault_leave(w->state, STATE_END_HOST);
+	}
 	w->model->device.ops = &worker_device_ops;
 	if (w->state->session_faults >= WORKER_POISON_LIMIT)
-		w->state->session_over = 1;
+		w->state->session_over = STATE_END_SESSION;
 	if (!w->state->session_over)
 		load_session(w);
 	begin_loop(w);
 	open_rings(w);
-	aside_shut_out(w->state);
+	if (!aside_shut_out(w->state))
+		fault_leave(w->state, STATE_END_STATE);
 	start_threads(w);
 	await_threads(w);
 	start_aside(w);
@@ -490,6 +501,9 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 	release_threads(w);
 	generation = w->state->generation;
 	tell(CONTRACT_MSG_READY, 1, &generation);
+	/* The last worker may have died before it told. */
+	if (connected(w))
+		tell(CONTRACT_MSG_CONNECTED, 0, NULL);
 	watch_peer(w);
 	resume_session(w);
 	serve(w);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "devices/base/fd.h"
 #include "devices/virtio/inflight.h"
 #include "devices/virtio/ring.h"
 
@@ -67,9 +68,14 @@ static bool vring_good(const struct image_vring *v, const struct image_limits *l
 
 static bool inflight_good(const struct image *im, const struct image_limits *l)
 {
+	uint64_t size;
+
 	if (im->inflight_fd == IMAGE_NO_FD)
 		return true;
 	if (im->inflight_queues > l->n_vrings || im->inflight_size > l->max_size)
+		return false;
+	if (fd_size(im->inflight_fd, &size) < 0 || im->inflight_offset % 8 ||
+	    im->inflight_offset > size || im->inflight_len > size - im->inflight_offset)
 		return false;
 	return im->inflight_len >=
 	       (uint64_t)im->inflight_queues * inflight_queue_len(im->inflight_size);

@@ -43,7 +43,7 @@ static const struct request_row rows[PROTO_REQUEST_LIMIT] = {
 	ROW(SET_VRING_ENABLE,     vring_enable_set,     STATE_LEN, STATE_LEN, 0, 0, FEATURES, 0,                   DRAINED, ACK),
 	ROW(SET_BACKEND_REQ_FD,   backreq_fd_set,       0, U64_LEN,           1, 1, ANY,      PROTO_F_BACKEND_REQ, RUNNING, ACK),
 	ROW(GET_CONFIG,           config_get,           CONFIG_MIN, CONFIG_MAX, 0, 0, ANY,    PROTO_F_CONFIG,      RUNNING, ANSWER),
-	ROW(SET_CONFIG,           config_set,           CONFIG_MIN, CONFIG_MAX, 0, 0, ANY,    PROTO_F_CONFIG,      PAUSED,  ACK),
+	ROW(SET_CONFIG,           config_set,           CONFIG_MIN, CONFIG_MAX, 0, 0, ANY,    PROTO_F_CONFIG,      DRAINED, ACK),
 	ROW(GET_INFLIGHT_FD,      inflight_fd_get,      20, 24,               0, 0, ANY,      PROTO_F_INFLIGHT_SHMFD, RUNNING, ANSWER),
 	ROW(SET_INFLIGHT_FD,      inflight_fd_set,      20, 24,               1, 1, ANY,      PROTO_F_INFLIGHT_SHMFD, DRAINED, ACK),
 	ROW(RESET_DEVICE,         device_reset,         0, 0,                 0, 0, ANY,      PROTO_F_RESET_DEVICE, DRAINED, ACK),
@@ -67,8 +67,6 @@ static bool phase_reached(enum request_phase phase, const struct image *im)
 	switch (phase) {
 	case REQUEST_ANY:
 		return true;
-	case REQUEST_OWNED:
-		return im->owned;
 	case REQUEST_FEATURES:
 		return im->features_set;
 	}

@@ -12,7 +12,6 @@
 
 enum request_phase {
 	REQUEST_ANY,	  /* as soon as there is a connection */
-	REQUEST_OWNED,	  /* after SET_OWNER */
 	REQUEST_FEATURES, /* after SET_FEATURES */
 };
 

@@ -132,16 +132,6 @@ void session_connect(struct session *s, int socket)
 	commit(s);
 }
 
-void session_set_device_byte(struct session *s, uint32_t index, uint8_t value)
-{
-	struct image *im;
-
-	assert(index < IMAGE_DEVICE_LEN);
-	im = begin(s);
-	im->device[index] = value;
-	commit(s);
-}
-
 /* The ack of a request that has no reply of its own: 0 for done, else refused. */
 static bool acknowledge(struct request *r, const struct request_row *row, uint64_t result)
 {

@@ -93,6 +93,3 @@ enum session_verdict session_step(struct session *s, bool *ret_blocked);
  * yet.
  */
 void session_for_each_fd(const struct session *s, void (*fn)(int fd, void *arg), void *arg);
-
-/* Commit value as byte index of image.device; threads are not told. Between messages only. */
-void session_set_device_byte(struct session *s, uint32_t index, uint8_t value);
