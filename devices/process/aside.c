@@ -86,6 +86,9 @@ static _Noreturn void serve(void)
 {
 	static const struct timespec retry = { .tv_nsec = RETRY_NS };
 
+	/* Before the first hand-over the rings may not be open yet. */
+	while (__atomic_load_n(&aside.rounds, __ATOMIC_ACQUIRE) == 0)
+		syscall(SYS_futex, &aside.rounds, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 	for (;;) {
 		uint32_t seen = __atomic_load_n(&aside.rounds, __ATOMIC_ACQUIRE);
 		bool all = true;
@@ -116,7 +119,7 @@ static void *companion_main(void *arg)
  * The companion's start, and the C library's of its thread, make calls that the worker's filter
  * forbids: that comes when they are done.
  */
-static int await_prepared(void)
+int aside_await(void)
 {
 	uint32_t prepared;
 
@@ -140,7 +143,7 @@ int aside_start(struct state *state, struct uring *const *urings, uint32_t n)
 	pthread_attr_setstacksize(&attr, STACK_LEN);
 	r = pthread_create(&thread, &attr, companion_main, NULL);
 	pthread_attr_destroy(&attr);
-	return r != 0 ? -r : await_prepared();
+	return -r;
 }
 
 void aside_hand_over(struct uring *u)

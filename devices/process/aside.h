@@ -34,10 +34,13 @@
 bool aside_shut_out(struct state *state);
 
 /*
- * Start the companion, and return when it is ready. urings[0..n): second rings; an unopened one is
- * skipped. 0 or a negative errno.
+ * Start the companion. urings[0..n): second rings, which may be opened later, before the first hand-over; one that
+ * never is, is skipped. Negative errno on failure.
  */
 int aside_start(struct state *state, struct uring *const *urings, uint32_t n);
+
+/* Wait until the companion is ready to be confined. 0 or a negative errno. */
+int aside_await(void);
 
 /* I/O thread: pass on what has been prepared in u. */
 void aside_hand_over(struct uring *u);

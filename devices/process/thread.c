@@ -22,6 +22,8 @@ enum {
 	STACK_LEN = 256 << 10,
 	RETRY_MS =
 		1, /* when the kernel refused a submission for now, and for rings without a kick */
+	RESUBMIT_BATCH =
+		8, /* of a ring in a turn, so that the first are answered while the others wait */
 	POLL_MAX_NS = 20000, /* the longest look for work before sleeping */
 	POLL_MIN_NS = 1000,
 	NS_PER_MS = 1000000,
@@ -153,7 +155,7 @@ static uint32_t resubmit_ring(struct thread *t, struct vring *r)
 {
 	uint32_t n = 0;
 
-	while (r->n_resubmitted < r->n_resubmit && thread_has_room(t)) {
+	while (r->n_resubmitted < r->n_resubmit && n < RESUBMIT_BATCH && thread_has_room(t)) {
 		uint16_t head = r->resubmit[r->n_resubmitted++].head;
 
 		n++;
@@ -379,15 +381,11 @@ static int open_uring(struct thread *t, struct uring *u, uint32_t which)
 	return epoll_ctl(t->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-static int prepare(struct thread *t)
+int thread_open(struct thread *t)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
-	int r = fault_thread_init(t->index + 1);
+	int r;
 
-	if (r == 0)
-		r = state_thread_register(t->state, t->index + 1);
-	if (r < 0)
-		return r;
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);
 	t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (t->epoll < 0 || t->wake < 0 || epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->wake, &ev) < 0)
@@ -400,11 +398,19 @@ static int prepare(struct thread *t)
 	return t->model->ops->thread_init(&t->model->device, t);
 }
 
+/* What only the thread itself can do before it is confined. */
+static int enrol(struct thread *t)
+{
+	int r = fault_thread_init(t->index + 1);
+
+	return r < 0 ? r : state_thread_register(t->state, t->index + 1);
+}
+
 static void *thread_main(void *arg)
 {
 	struct thread *t = arg;
 
-	worker_thread_prepared(t->worker, prepare(t));
+	worker_thread_prepared(t->worker, enrol(t));
 	serve(t);
 	return NULL;
 }

@@ -54,10 +54,13 @@ struct thread {
 };
 
 /*
- * Start thread t->index: it prepares itself, waits until the worker releases it, then serves.
- * Negative errno on failure.
+ * Start thread t->index: it registers itself, waits until the main thread releases it, then serves. Meanwhile
+ * the main thread opens what it serves with: thread_open(). Negative errno on failure.
  */
 int thread_start(struct thread *t);
+
+/* Event loop, I/O rings (new or the last worker's), and the model's part of the thread. */
+int thread_open(struct thread *t);
 
 /* Main thread: ask all to stand still and wait for it; let them run. */
 void thread_still(struct thread *t, uint32_t n, enum device_stillness s);

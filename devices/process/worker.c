@@ -77,7 +77,6 @@ static void start_threads(struct worker *w)
 
 		t->index = i;
 		t->worker = w;
-		t->model = w->model;
 		t->state = w->state;
 		r = thread_start(t);
 		if (r < 0)
@@ -85,7 +84,18 @@ static void start_threads(struct worker *w)
 	}
 }
 
-/* The companion is started when the rings that it submits are open. */
+static void open_threads(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->n_threads; i++) {
+		int r;
+
+		w->threads[i].model = w->model;
+		r = thread_open(&w->threads[i]);
+		if (r < 0)
+			fail(w, "an I/O thread cannot be prepared", r);
+	}
+}
+
 static void start_aside(struct worker *w)
 {
 	struct uring *urings[CONTRACT_MAX_THREADS];
@@ -101,11 +111,15 @@ static void start_aside(struct worker *w)
 static void await_threads(struct worker *w)
 {
 	uint32_t n;
+	int r;
 
 	while ((n = __atomic_load_n(&w->n_prepared, __ATOMIC_ACQUIRE)) < w->n_threads)
 		syscall(SYS_futex, &w->n_prepared, FUTEX_WAIT_PRIVATE, n, NULL, NULL, 0);
 	if (w->prepare_result)
 		fail(w, "an I/O thread cannot be prepared", -(int)w->prepare_result);
+	r = aside_await();
+	if (r < 0)
+		fail(w, "the companion thread cannot be prepared", r);
 }
 
 static void release_threads(struct worker *w)
@@ -473,6 +487,9 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 	open_state(w);
 	begin_process(w);
 	raise_suspicion(w);
+	/* Threads take a while to appear; what they will serve is opened meanwhile. */
+	start_threads(w);
+	start_aside(w);
 	w->model = program->create(config, o);
 	if (!w->model) {
 		tell_text(CONTRACT_MSG_FAILED, "the device cannot be set up: see its log");
@@ -487,9 +504,8 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 	open_rings(w);
 	if (!aside_shut_out(w->state))
 		fault_leave(w->state, STATE_END_STATE);
-	start_threads(w);
+	open_threads(w);
 	await_threads(w);
-	start_aside(w);
 	r = confine_worker(o->mode == OPTIONS_CONTRACT);
 	if (r < 0)
 		fail(w, "the worker's system call filter cannot be installed", r);
