@@ -24,7 +24,7 @@ enum {
 		1, /* when the kernel refused a submission for now, and for rings without a kick */
 	RESUBMIT_BATCH =
 		8, /* of a ring in a turn, so that the first are answered while the others wait */
-	POLL_MAX_NS = 20000, /* the longest look for work before sleeping */
+	POLL_MAX_NS = 50000, /* the longest look for work before sleeping */
 	POLL_MIN_NS = 1000,
 	NS_PER_MS = 1000000,
 };
