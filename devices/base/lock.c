@@ -1,3 +1,4 @@
+/* Locks on images. See lock.h. */
 #include "devices/base/lock.h"
 
 #include <ctype.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "devices/base/error.h"
@@ -87,8 +89,11 @@ static int lock_test(int fd, unsigned taken, unsigned unshared)
 	return 0;
 }
 
-/* Who holds a lock: the kernel does not say for OFD locks, so look for processes that have the file
- * open. */
+/*
+ * Who holds a lock: the kernel does not say for OFD locks, but /proc/PID/fdinfo shows a descriptor's
+ * locks, with the file's device and inode, from the kernel's own record. Nothing is asked of the
+ * files themselves: one of any process may be on a file system that does not answer.
+ */
 
 static int read_proc(int pid, const char *name, char *text, size_t size)
 {
@@ -117,49 +122,67 @@ static void read_device_name(int pid, char *name, size_t size)
 			snprintf(name, size, "%s", p + strlen("--name="));
 }
 
-/* Does this descriptor of that process hold a lock? */
-static bool has_lock(int pid, const char *fd)
+/* Does this descriptor of that process hold a lock on the file of that name (name_file())? */
+static bool has_lock(int pid, const char *fd, const char *file)
 {
-	char name[64], text[4096];
+	char name[64], text[4096], *line;
 
 	snprintf(name, sizeof(name), "fdinfo/%.20s", fd);
-	return read_proc(pid, name, text, sizeof(text)) > 0 && strstr(text, "\nlock:");
+	if (read_proc(pid, name, text, sizeof(text)) <= 0)
+		return false;
+	line = strstr(text, "\nlock:");
+	return line && strstr(line, file);
 }
 
-static bool process_holds(int pid, const struct stat *image)
+/*
+ * How the kernel names a file that is locked: " MAJOR:MINOR:INODE ". From our own share of its lock
+ * if we have one (lock_take), for some file systems tell stat() of another device.
+ */
+static bool name_file(int fd, char *file, size_t size)
+{
+	char name[64], text[4096], tag[48], *line;
+	struct stat st;
+
+	snprintf(name, sizeof(name), "fdinfo/%d", fd);
+	line = read_proc((int)getpid(), name, text, sizeof(text)) > 0 ? strstr(text, "\nlock:")
+								      : NULL;
+	if (line && sscanf(line, " lock: %*s %*s %*s %*s %*s %47s", tag) == 1)
+		return snprintf(file, size, " %s ", tag) > 0;
+	if (fstat(fd, &st) < 0)
+		return false;
+	return snprintf(file, size, " %02x:%02x:%lu ", major(st.st_dev), minor(st.st_dev),
+			(unsigned long)st.st_ino) > 0;
+}
+
+static bool process_holds(int pid, const char *file)
 {
 	char path[64];
 	DIR *stream;
 	bool holds = false;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
 	stream = opendir(path);
 	if (!stream)
 		return false;
-	for (struct dirent *entry; !holds && (entry = readdir(stream));) {
-		struct stat st;
-
+	for (struct dirent *entry; !holds && (entry = readdir(stream));)
 		holds = isdigit((unsigned char)entry->d_name[0]) &&
-			fstatat(dirfd(stream), entry->d_name, &st, 0) == 0 &&
-			st.st_dev == image->st_dev && st.st_ino == image->st_ino &&
-			has_lock(pid, entry->d_name);
-	}
+			has_lock(pid, entry->d_name, file);
 	closedir(stream);
 	return holds;
 }
 
 bool lock_find_holder(int fd, struct lock_holder *ret)
 {
-	struct stat image;
+	char file[64];
 	DIR *stream;
 	bool found = false;
 
-	if (fstat(fd, &image) < 0 || !(stream = opendir("/proc")))
+	if (!name_file(fd, file, sizeof(file)) || !(stream = opendir("/proc")))
 		return false;
 	for (struct dirent *entry; !found && (entry = readdir(stream));) {
 		int pid = atoi(entry->d_name);
 
-		if (pid <= 0 || pid == (int)getpid() || !process_holds(pid, &image))
+		if (pid <= 0 || pid == (int)getpid() || !process_holds(pid, file))
 			continue;
 		found = true;
 		ret->pid = pid;
@@ -177,6 +200,13 @@ int lock_image(int fd, bool readonly)
 	int r = lock_take(fd, permissions_taken(readonly), permissions_unshared);
 
 	return r < 0 ? r : lock_image_test(fd, readonly);
+}
+
+void lock_release(int fd)
+{
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	(void)fcntl(fd, F_OFD_SETLK, &all);
 }
 
 int lock_image_test(int fd, bool readonly)

@@ -1,13 +1,21 @@
 /* Log records. See log.h. */
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "devices/base/fd.h"
 #include "devices/base/log.h"
 
 static int log_level = LOG_LEVEL_INFO;
+static uint32_t log_n_lost;
+
+static_assert(LOG_MAX_LEN <= PIPE_BUF, "a write to a pipe is all or nothing");
 
 void log_set_level(int level)
 {
@@ -17,6 +25,46 @@ void log_set_level(int level)
 int log_get_level(void)
 {
 	return log_level;
+}
+
+int log_never_wait(void)
+{
+	struct stat st;
+	int fd, r = fd_stat(STDERR_FILENO, &st);
+
+	if (r < 0)
+		return r;
+	if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
+		return 0;
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	fd = fd_move(fd, STDERR_FILENO, false);
+	return fd < 0 ? fd : 0;
+}
+
+/* One record, or nothing of it: it is shorter than PIPE_BUF. */
+static void log_put(const char *record, size_t len)
+{
+	/* Nobody is left to be told if this fails. */
+	if (write(STDERR_FILENO, record, len) < 0 && errno == EAGAIN)
+		__atomic_add_fetch(&log_n_lost, 1, __ATOMIC_RELAXED);
+}
+
+/* Tell how many were lost, if there is room now. */
+static void log_put_lost(void)
+{
+	uint32_t n = __atomic_exchange_n(&log_n_lost, 0, __ATOMIC_RELAXED);
+	char note[96];
+	int len;
+
+	if (n == 0)
+		return;
+	len = snprintf(note, sizeof(note),
+		       "<%d>%u records were lost here: nobody had read those before\n",
+		       LOG_LEVEL_WARNING, n);
+	if (write(STDERR_FILENO, note, (size_t)len) < 0 && errno == EAGAIN)
+		__atomic_add_fetch(&log_n_lost, n, __ATOMIC_RELAXED);
 }
 
 /* Control bytes become '?'; bytes from 0x80 up stay, they may be UTF-8. */
@@ -48,9 +96,8 @@ void log_write(int level, const char *fmt, ...)
 		len = sizeof(record) - prefix_len - 1;
 	log_clean(record + prefix_len, len);
 	record[prefix_len + len] = '\n';
-	/* Nobody is left to be told if this fails. */
-	if (write(STDERR_FILENO, record, prefix_len + len + 1) < 0)
-		errno = saved;
+	log_put_lost();
+	log_put(record, prefix_len + len + 1);
 	errno = saved;
 }
 

@@ -4,6 +4,11 @@
  *
  * Runs in: every process. Trusts: nothing: control bytes of a record's text are replaced, so that
  * no peer can forge a line. Works under the worker's filter (only write) and does not allocate.
+ *
+ * A reader that does not read must not stop the writer, which may be in the data path: vmdevd gives
+ * its devices a pipe whose writing end does not block, and a program started by hand makes one of
+ * its own (log_never_wait). A record that finds no room is lost, and counted; the next one that
+ * finds some is preceded by that number.
  */
 #pragma once
 
@@ -20,6 +25,12 @@ enum log_level {
 };
 
 enum { LOG_MAX_LEN = 1024 }; /* bytes of a record, with priority and newline; the rest is cut */
+
+/*
+ * If descriptor 2 is a pipe or a terminal, open it anew without blocking: other programs that have
+ * it keep theirs as it was. 0 or a negative errno.
+ */
+int log_never_wait(void);
 
 /* Records above this level are dropped; LOG_LEVEL_INFO at start. */
 void log_set_level(int level);

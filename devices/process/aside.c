@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "devices/base/clock.h"
 #include "devices/base/crash.h"
 #include "devices/process/contract.h"
 #include "devices/process/fault.h"
@@ -16,6 +18,8 @@ enum {
 	STACK_LEN = 64 << 10,
 	RETRY_NS = 1000000,
 	SHUT_OUT_PART_NS = 100000000,
+	LOOK_MIN_NS = 2000,
+	LOOK_MAX_NS = 50000, /* the longest look for a hand-over before sleeping */
 	SHUT_OUT_PARTS =
 		200, /* 20 s: a companion that was submitting may have an fsync to wait for */
 };
@@ -23,9 +27,12 @@ enum {
 static struct {
 	struct state *state;
 	uint32_t generation;
+	uint32_t slot;
 	struct uring *urings[CONTRACT_MAX_THREADS];
 	uint32_t n;
 	uint32_t rounds;   /* futex: hand-overs so far */
+	uint32_t looking;  /* the companion looks at rounds: it needs not be woken */
+	uint64_t look_ns;  /* for so long; adapts */
 	uint32_t prepared; /* futex: 1 + the errno of the companion's start, 0 before that */
 } aside;
 
@@ -45,19 +52,36 @@ static bool await_companion(const struct state_thread *old)
 	return false;
 }
 
+/*
+ * The last worker's companion can become busy while we wait for our turn, and one that is being killed can still register
+ * itself; of the others, one is busy at most, and none becomes so. (Where none is free, somebody has written nonsense.)
+ */
+static uint32_t choose_slot(const struct state_aside *s)
+{
+	uint32_t slot = 0;
+
+	while (slot < STATE_COMPANIONS - 1 && (slot == s->last || slot == s->started ||
+					       __atomic_load_n(&s->busy[slot], __ATOMIC_SEQ_CST)))
+		slot++;
+	return slot;
+}
+
+/* Whoever is seen busy after the gate has been closed was so before. */
 bool aside_shut_out(struct state *state)
 {
 	struct state_aside *s = &state->aside;
-	uint32_t busy;
 
-	__atomic_store_n(&s->gate, state->generation, __ATOMIC_SEQ_CST);
+	aside.generation = state->generation;
+	__atomic_store_n(&s->gate, aside.generation, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	busy = __atomic_load_n(&s->busy, __ATOMIC_SEQ_CST);
-	if (busy == 0)
-		return true;
-	if (!await_companion(&s->thread[busy % 2]))
-		return false;
-	s->busy = 0;
+	s->last = aside.slot;
+	for (uint32_t i = 0; i < STATE_COMPANIONS; i++) {
+		if (i == aside.slot || !__atomic_load_n(&s->busy[i], __ATOMIC_SEQ_CST))
+			continue;
+		if (!await_companion(&s->thread[i]))
+			return false;
+		__atomic_store_n(&s->busy[i], 0, __ATOMIC_SEQ_CST);
+	}
 	return true;
 }
 
@@ -71,14 +95,48 @@ static bool enter(struct uring *u)
 
 	if (n == 0)
 		return true;
-	__atomic_store_n(&s->busy, aside.generation, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&s->busy[aside.slot], 1, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&s->gate, __ATOMIC_SEQ_CST) == aside.generation)
 		syscall(SYS_io_uring_enter, u->ring.ring_fd, n, 0, 0, NULL, 0);
 	CRASH_POINT("aside.entered");
-	__atomic_store_n(&s->busy, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&s->busy[aside.slot], 0, __ATOMIC_SEQ_CST);
 	return __atomic_load_n(sq->ktail, __ATOMIC_ACQUIRE) ==
 	       __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * Look for the next hand-over instead of sleeping, if that has paid off lately: to be woken costs
+ * the I/O thread as much as a small request. True: there is one.
+ */
+static bool look(uint32_t seen)
+{
+	uint64_t end = clock_now_ns() + aside.look_ns;
+	bool found;
+
+	if (aside.look_ns == 0)
+		return false;
+	__atomic_store_n(&aside.looking, 1, __ATOMIC_SEQ_CST);
+	do {
+		__builtin_ia32_pause();
+		found = __atomic_load_n(&aside.rounds, __ATOMIC_ACQUIRE) != seen;
+	} while (!found && clock_now_ns() < end);
+	/*
+	 * Full barrier before rounds is looked at again, by FUTEX_WAIT; pairs with the one between
+	 * the count and the look at this word in aside_hand_over().
+	 */
+	__atomic_store_n(&aside.looking, 0, __ATOMIC_SEQ_CST);
+	return found;
+}
+
+/* A sleep that a longer look would have saved makes the next look longer, one in vain shorter. */
+static void learn(uint64_t slept_ns)
+{
+	aside.look_ns = slept_ns < LOOK_MAX_NS ? aside.look_ns * 2 : aside.look_ns / 2;
+	if (aside.look_ns < LOOK_MIN_NS)
+		aside.look_ns = slept_ns < LOOK_MAX_NS ? LOOK_MIN_NS : 0;
+	if (aside.look_ns > LOOK_MAX_NS)
+		aside.look_ns = LOOK_MAX_NS;
 }
 
 /* Woken too by the kernel's task work for the rings (EINTR), which this thread has to run. */
@@ -92,19 +150,27 @@ static _Noreturn void serve(void)
 	for (;;) {
 		uint32_t seen = __atomic_load_n(&aside.rounds, __ATOMIC_ACQUIRE);
 		bool all = true;
+		uint64_t asleep;
 
 		for (uint32_t i = 0; i < aside.n; i++)
 			if (aside.urings[i]->open)
 				all = enter(aside.urings[i]) && all;
+		if (look(seen))
+			continue;
+		asleep = clock_now_ns();
 		syscall(SYS_futex, &aside.rounds, FUTEX_WAIT_PRIVATE, seen, all ? NULL : &retry,
 			NULL, 0);
+		learn(clock_now_ns() - asleep);
 	}
 }
 
 static void *companion_main(void *arg)
 {
 	struct state *s = aside.state;
-	int r = state_register(&s->aside.thread[aside.generation % 2]);
+	int r;
+
+	prctl(PR_SET_NAME, "vmdev-aside", 0, 0, 0);
+	r = state_register(&s->aside.thread[aside.slot]);
 
 	if (r == 0)
 		r = fault_thread_init(CONTRACT_MAX_THREADS + 1);
@@ -135,7 +201,8 @@ int aside_start(struct state *state, struct uring *const *urings, uint32_t n)
 	int r;
 
 	aside.state = state;
-	aside.generation = state->generation;
+	aside.slot = choose_slot(&state->aside);
+	state->aside.started = aside.slot;
 	aside.n = n;
 	for (uint32_t i = 0; i < n; i++)
 		aside.urings[i] = urings[i];
@@ -150,7 +217,9 @@ void aside_hand_over(struct uring *u)
 {
 	CRASH_POINT("aside.queued");
 	uring_show(u);
-	__atomic_add_fetch(&aside.rounds, 1, __ATOMIC_RELEASE);
-	syscall(SYS_futex, &aside.rounds, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	__atomic_add_fetch(&aside.rounds, 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&aside.looking, __ATOMIC_SEQ_CST))
+		syscall(SYS_futex, &aside.rounds, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 	CRASH_POINT("aside.handed_over");
 }

@@ -10,14 +10,24 @@
  * ring: it prepares entries there, and one companion thread, whose death the keeper does not wait
  * for, submits them. Completions are taken by the I/O thread.
  *
+ * A model may also hand over what the companion can do while the I/O thread does something else,
+ * on another processor (blk/share.h). So that this costs no wake-up each time, it looks for the next
+ * hand-over for a moment before it sleeps, if that has paid off lately: 50 us at most.
+ *
  * Invariant: after aside_shut_out() no request of an earlier generation enters the kernel any more,
  * so that the SQ heads of the second rings are final (process/uring.h, 2). The companion of a
  * killed worker may still run for an instant, or be inside io_uring_enter:
  *
- *	companion:  busy = my generation;  full barrier;  gate == my generation? enter : not;  busy = 0
+ *	companion:  busy = 1;  full barrier;  gate == my generation? enter : not;  busy = 0
  *	successor:  gate = new generation;  full barrier;  busy == 0? go on : wait for its death
  *
  * Either the companion sees the new gate, or the successor sees it busy.
+ *
+ * The successor's own companion has started before that, perhaps while the predecessor's is at work (standby.h). There
+ * are four slots in state, and it takes one that is neither busy, nor the last worker's, nor of a companion that was started
+ * since and died with its worker before that had its turn. So the slot of a companion that is
+ * submitting is kept until that one has died, however many workers die in between: they are handed nothing, and are
+ * never busy themselves.
  */
 #pragma once
 
@@ -28,16 +38,16 @@
 #include "devices/process/uring.h"
 
 /*
- * Successor, before it takes over any second ring. False: the companion that was submitting has not
- * died in 20 s.
- */
-bool aside_shut_out(struct state *state);
-
-/*
- * Start the companion. urings[0..n): second rings, which may be opened later, before the first hand-over; one that
- * never is, is skipped. Negative errno on failure.
+ * Start our companion. urings[0..n): second rings, which may be opened later, before the first hand-over; one that never
+ * is, is skipped. Negative errno on failure.
  */
 int aside_start(struct state *state, struct uring *const *urings, uint32_t n);
+
+/*
+ * When the predecessor is dead and before any second ring is taken over: the gate is closed to earlier companions, they
+ * submit nothing more. False: one that was submitting has not died in 20 s.
+ */
+bool aside_shut_out(struct state *state);
 
 /* Wait until the companion is ready to be confined. 0 or a negative errno. */
 int aside_await(void);

@@ -22,7 +22,7 @@
  *     memfd, or to the worker's own loops. One that the session does not name is a leftover of a
  *     killed worker, and its successor closes it. To that end the keeper fills the gaps below
  *     CONTRACT_FD_SESSION with /dev/null: every number that the kernel gives out is one of these.
- *  3. Contract descriptors have no CLOEXEC: the keeper re-executes itself and they outlive that.
+ *  3. Contract descriptors have no CLOEXEC: the keeper may execute itself and they outlive that.
  */
 #pragma once
 
@@ -35,7 +35,10 @@ enum {
 	CONTRACT_FD_CONTROL = 3,
 	/* listening Unix stream socket; absent with --fd of a connected one */
 	CONTRACT_FD_LISTEN = 4,
-	/* the device program itself, for execveat(AT_EMPTY_PATH) */
+	/*
+	 * the device program itself, open for reading: for execveat(AT_EMPTY_PATH), and to be
+	 * mapped anew
+	 */
 	CONTRACT_FD_PROGRAM = 5,
 	/* state memfd, made by the keeper */
 	CONTRACT_FD_STATE = 6,
@@ -58,6 +61,13 @@ enum {
 	CONTRACT_FD_SESSION = 48,
 	/* RLIMIT_NOFILE of a sandbox: 509 memory slots and 64 rings fit */
 	CONTRACT_FD_LIMIT = 2048,
+	/* the same of a fs device, whose guest's files are descriptors too */
+	CONTRACT_FD_LIMIT_FS = 1 << 17,
+	/* of a vsock device, each of whose connections is one */
+	CONTRACT_FD_LIMIT_VSOCK = 8192,
+	/* the same of vmdev-switch, which has an eventfd for each queue of each port */
+	CONTRACT_FD_LIMIT_SWITCH = 1 << 14,
+	CONTRACT_FD_LIMIT_MAX = CONTRACT_FD_LIMIT_FS, /* of any type */
 };
 
 /* Resources of a blk device. */
@@ -65,10 +75,59 @@ enum {
 	CONTRACT_FD_BLK_IMAGE = CONTRACT_FD_RESOURCE, /* opened with the flags of its cache mode */
 };
 
+/* Resources of a fs device. */
+enum {
+	/* the shared directory: O_PATH | O_DIRECTORY */
+	CONTRACT_FD_FS_ROOT = CONTRACT_FD_RESOURCE,
+	/* a mount of proc that shows the worker itself as "self": O_PATH | O_DIRECTORY */
+	CONTRACT_FD_FS_PROC,
+};
+
+/*
+ * Resources of a net device. It has no I/O rings: their numbers are its queues'.
+ */
+enum {
+	/* a port of the switch: its memory, and the eventfd that wakes the switch */
+	CONTRACT_FD_NET_MEMORY = CONTRACT_FD_RESOURCE,
+	CONTRACT_FD_NET_KICK,
+	/*
+	 * one of the host side's for each queue pair, where it has one: a tap's queue, the eventfd
+	 * by which the switch wakes us
+	 */
+	CONTRACT_FD_NET_QUEUE = CONTRACT_FD_RING,
+	CONTRACT_FD_NET_QUEUE_MAX = CONTRACT_FD_RING_MAX,
+};
+
+/* Resources of a vsock device. */
+enum {
+	/* listening sockets, SOCK_STREAM and SOCK_SEQPACKET; /dev/null where there is none */
+	CONTRACT_FD_VSOCK_STREAM = CONTRACT_FD_RESOURCE,
+	CONTRACT_FD_VSOCK_SEQPACKET,
+	/* SOCK_SEQPACKET to whoever makes connections for it: vmdevd */
+	CONTRACT_FD_VSOCK_BROKER,
+};
+
 enum {
 	CONTRACT_MAX_THREADS = 16, /* I/O threads in a worker; the main thread is one more */
 	CONTRACT_MAX_QUEUES = 64,
+	CONTRACT_FS_EXTRA_QUEUES = 1, /* the one for urgent requests: not counted by --queues */
+	CONTRACT_NET_MAX_PAIRS = 31,  /* with the control queue, 63 virtqueues */
+	CONTRACT_VSOCK_QUEUES = 3,    /* rx, tx, event; always these */
 };
+_Static_assert(CONTRACT_NET_MAX_PAIRS <= CONTRACT_FD_NET_QUEUE_MAX - CONTRACT_FD_NET_QUEUE + 1 &&
+		       2 * CONTRACT_NET_MAX_PAIRS + 1 <= CONTRACT_MAX_QUEUES,
+	       "a number and two virtqueues for each pair");
+
+/*
+ * What options may say: vmdevd refuses anything else in a document, the program in its arguments.
+ */
+enum {
+	CONTRACT_QUEUE_SIZE_MIN = 4, /* a request has up to three parts even without data */
+	CONTRACT_QUEUE_SIZE_MAX = 1024,
+};
+#define CONTRACT_IOPS_MAX      UINT64_C(1000000000)
+#define CONTRACT_BANDWIDTH_MIN UINT64_C(4000) /* "4K" */
+#define CONTRACT_BANDWIDTH_MAX UINT64_C(1000000000000)
 
 /*
  * Exit statuses, of worker and keeper; 0 is "stopped because asked to, I/O drained". Anything not
@@ -119,4 +178,88 @@ enum contract_msg {
 	CONTRACT_MSG_FAILED,
 	/* text: the front-end broke the protocol; its session was closed */
 	CONTRACT_MSG_PROTOCOL,
+	/* u32 syscall: the keeper's filter refused it this system call; it is about to exit */
+	CONTRACT_MSG_REFUSED,
+};
+
+/*
+ * A port of the switch: what vmdevd makes for a net device whose other end is vmdev-switch, and how
+ * it tells that program (devices/net/switch/). The rings in the memory are described in
+ * devices/net/lane.h.
+ *
+ * The switch is started with CONTRACT_FD_LOG, CONTRACT_FD_CONTROL, CONTRACT_FD_PROGRAM and
+ * CONTRACT_FD_FILTER, and has no other descriptor but those of its ports, which come with messages.
+ */
+enum {
+	CONTRACT_PORT_MAX_QUEUES = CONTRACT_NET_MAX_PAIRS,
+	CONTRACT_PORT_RING_LEN = 1 << 20,
+	CONTRACT_PORT_AREA_LEN = 8192, /* before the rings */
+	CONTRACT_SWITCH_MAX_PORTS = 256,
+	CONTRACT_SWITCH_MAX_VLANS = 64, /* ranges of a trunk */
+	CONTRACT_SWITCH_MAX_ADDRESSES = 16,
+	CONTRACT_SWITCH_MSG_MAX_LEN = 1024,
+	/*
+	 * of a port: its memory and the switch's eventfd, then an eventfd of the device's a queue
+	 */
+	CONTRACT_SWITCH_MAX_FDS = 2 + CONTRACT_PORT_MAX_QUEUES,
+};
+
+/* Bytes of a port's memory: two rings for each pair of virtqueues. */
+static inline uint64_t contract_port_len(uint32_t n_queues)
+{
+	return CONTRACT_PORT_AREA_LEN + UINT64_C(2) * n_queues * CONTRACT_PORT_RING_LEN;
+}
+
+enum contract_port_flags {
+	CONTRACT_PORT_BOUND = 1 << 0, /* its MAC address is the only source; nobody else's */
+	CONTRACT_PORT_TAGGED =
+		1 << 1, /* frames keep their VLAN tags: a trunk, or no VLANs at all */
+	CONTRACT_PORT_UNTAGGED = 1 << 2, /* frames without a tag are of VLAN native */
+};
+
+/*
+ * Messages to the switch: one datagram each, as above. What it sends is CONTRACT_MSG_READY,
+ * CONTRACT_MSG_FAILED, and CONTRACT_SWITCH_MSG_GONE.
+ */
+enum contract_switch_msg {
+	/*
+	 * u32 port, u32 flags, u8[6] mac, u16 native, u16 n, n × (u16 first, u16 last) VLANs,
+	 * u16 n, n × u8[16] IP addresses (IPv4 as ::ffff:a.b.c.d; none: any), u32 n_queues,
+	 * text name. With 2 + n_queues descriptors: memory, the switch's eventfd, the device's.
+	 */
+	CONTRACT_SWITCH_MSG_PORT = 128,
+	/* the same; n_queues is 0, and the one descriptor a stream socket of a user-mode stack: u32
+	 * length, big endian, and frame */
+	CONTRACT_SWITCH_MSG_STREAM,
+	/* u32 port: it is taken away */
+	CONTRACT_SWITCH_MSG_REMOVE,
+	/* all ports that there are for now have been told of: frames may go */
+	CONTRACT_SWITCH_MSG_BEGIN,
+	/* switch → vmdevd: u32 port: the stream has ended */
+	CONTRACT_SWITCH_MSG_GONE,
+};
+
+/*
+ * On the channel at CONTRACT_FD_VSOCK_BROKER, in the same form. The device makes no socket and names
+ * no path: it asks, and gets a connected one. vmdevd decides who may (daemon/broker.h).
+ */
+#define CONTRACT_VSOCK_MSG_LEN 64u
+
+/* SOCK_SEQPACKET host programs connect to the device's socket with this after its name. */
+#define CONTRACT_VSOCK_SEQPACKET_SUFFIX ".seqpacket"
+
+enum contract_vsock_msg {
+	/*
+	 * device → vmdevd: u64 serial, u64 cid, u32 port: where the guest wants to go; u32 its own
+	 * port; u32 type (1: SOCK_STREAM, 2: SOCK_SEQPACKET)
+	 */
+	CONTRACT_VSOCK_ASK = 1,
+	/*
+	 * vmdevd → device: u64 serial, u32 errno, u32 1 if another guest is to accept it first, which
+	 * its device tells by one byte. With a connected socket if errno is 0.
+	 */
+	CONTRACT_VSOCK_ANSWER = 64,
+	/* vmdevd → device: u64 cid, u32 port: another guest; u32 port of this one; u32 type. With a
+	 * connected socket. */
+	CONTRACT_VSOCK_INCOMING,
 };

@@ -13,6 +13,7 @@
 enum { SIGNAL_STACK_LEN = 32 << 10 };
 
 static struct state *fault_state;
+static const struct state_thread *fault_threads;
 static const struct memory *fault_memory;
 static uintptr_t fault_watched;
 static size_t fault_watched_len;
@@ -73,6 +74,7 @@ static void handle(int signo, siginfo_t *info, void *context)
 	f->code = info->si_code;
 	f->address = (uint64_t)(uintptr_t)info->si_addr;
 	f->syscall = signo == SIGSYS ? (uint32_t)info->si_syscall + 1 : 0;
+	f->suspect = fault_thread < STATE_THREADS ? fault_threads[fault_thread].suspect : 0;
 	f->counted = 0;
 	__atomic_store_n(&f->signo, (uint32_t)signo, __ATOMIC_RELEASE);
 	fault_leave(fault_state, STATE_END_FAULT);
@@ -84,12 +86,13 @@ void fault_watch(const void *start, size_t len)
 	fault_watched_len = len;
 }
 
-int fault_init(struct state *state, const struct memory *memory)
+int fault_init(struct state *state, const struct state_thread *threads, const struct memory *memory)
 {
 	static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
 	struct sigaction sa = { .sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 
 	fault_state = state;
+	fault_threads = threads;
 	fault_memory = memory;
 	sigfillset(&sa.sa_mask);
 	for (uint32_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)

@@ -16,11 +16,12 @@
 #include "devices/virtio/memory.h"
 
 /*
- * Install the handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS. memory tells whether a
+ * threads: this worker's. Install the handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS. memory tells whether a
  * SIGBUS is guest memory that its owner truncated, which is the front-end's doing and ends the
  * session only.
  */
-int fault_init(struct state *state, const struct memory *memory);
+int fault_init(struct state *state, const struct state_thread *threads,
+	       const struct memory *memory);
 
 /* Name the calling thread in the record; a signal stack, so that a stack overflow is told too. */
 int fault_thread_init(uint32_t thread);

@@ -17,9 +17,12 @@
 
 #include "devices/base/clock.h"
 #include "devices/base/fd.h"
+#include "devices/base/lock.h"
 #include "devices/base/log.h"
 #include "devices/process/contract.h"
+#include "devices/process/renew.h"
 #include "devices/process/rings.h"
+#include "devices/process/standby.h"
 #include "devices/process/state.h"
 #include "devices/process/tell.h"
 #include "devices/process/worker.h"
@@ -28,7 +31,11 @@ enum {
 	FREE_FAULTS = 3, /* restarts without delay: what poison needs to be found out */
 	STILLBORN_LIMIT = 3,
 	MAX_BACKOFF_SHIFT = 7,
-	WATCH_PARTS = 4, /* the watchdog looks this often in a hang-timeout */
+	STOP_LIMIT_S = 15, /* to drain and leave; less than vmdevd gives the device */
+	NS_PER_S = 1000000000,
+	WATCH_PARTS = 4,	     /* the watchdog looks this often in a hang-timeout */
+	RENEW_AFTER_NS = 2000000,    /* a start; a recovery is over by then */
+	AGAIN_AFTER_NS = 1000000000, /* the loss of a stand-by: another */
 };
 
 struct keeper {
@@ -36,9 +43,16 @@ struct keeper {
 	struct options *options;
 	char *const *argv;
 	struct state *state;
-	pid_t worker;
+	struct state_thread *threads; /* the worker's, in state */
+	pid_t worker;		      /* 0: none */
 	bool reaped;
-	uint32_t n_words; /* threads of a worker, main thread included */
+	pid_t standby;	   /* cloned ahead for its turn (standby.h); 0: none */
+	bool fresh;	   /* no worker that had its turn was cloned from this address space */
+	uint64_t renew_ns; /* when to make a fresh one, or a stand-by; 0: never */
+	uint32_t n_words;  /* threads of a worker, main thread included */
+	uint64_t stop_ns;  /* since when the worker is to leave; 0: it is not */
+	bool overdue;	   /* it has not left, and was killed */
+	bool only_drains;  /* it was started to do nothing but that */
 	uint32_t beats[STATE_THREADS];
 	uint64_t beat_ns[STATE_THREADS];
 };
@@ -46,6 +60,7 @@ struct keeper {
 /* Incremented by every signal: the futex that makes signals and deaths one wait without a race. */
 static uint32_t events;
 static volatile sig_atomic_t stop_asked;
+static bool stop_passed_on;
 
 static void on_signal(int signo)
 {
@@ -54,11 +69,27 @@ static void on_signal(int signo)
 	__atomic_add_fetch(&events, 1, __ATOMIC_RELEASE);
 }
 
+/*
+ * The keeper's filter has refused a call: to the keeper, which will need it again, so another sandbox
+ * has to do; or to a worker that starts, and has no handler of its own yet (fault.h). (Were the
+ * telling refused too, the kernel would end it: the signal is blocked here.)
+ */
+static void on_refusal(int signo, siginfo_t *info, void *context)
+{
+	uint32_t number = (uint32_t)info->si_syscall;
+
+	tell(CONTRACT_MSG_REFUSED, 1, &number);
+	_exit(CONTRACT_EXIT_HOST);
+}
+
 /* Set-up */
 
 static void set_signals(void)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
+	struct sigaction refusal = { .sa_sigaction = on_refusal, .sa_flags = SA_SIGINFO };
+
+	sigaction(SIGSYS, &refusal, NULL);
 
 	sigaction(SIGCHLD, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
@@ -75,26 +106,30 @@ static int fill_gaps(void)
 	return 0;
 }
 
-static uint32_t count_threads(const struct options *o)
+/* An extra queue is no reason for a thread of its own, nor are those that go together. */
+static uint32_t count_threads(const struct keeper *k)
 {
+	uint32_t each = k->program->n_rings_each ? k->program->n_rings_each : 1;
+	uint32_t n_queues = (k->options->queues - k->program->n_extra_queues) / each;
 	cpu_set_t cpus;
 	uint32_t n = 1;
 
 	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
 		n = (uint32_t)CPU_COUNT(&cpus);
-	if (n > o->queues)
-		n = o->queues;
+	if (n > n_queues)
+		n = n_queues;
 	return n < CONTRACT_MAX_THREADS ? n : CONTRACT_MAX_THREADS;
 }
 
 static int fresh_state(struct keeper *k, uint32_t generation, uint32_t crash_hits)
 {
 	const struct options *o = k->options;
-	int r = state_create(rings_memfd_len(o->queues, o->queue_size), generation);
+	int r = state_create(k->program->state_len, rings_memfd_len(o->queues, o->queue_size),
+			     generation);
 
 	if (r < 0)
 		return r;
-	k->state = state_map();
+	k->state = state_map(k->program->state_len);
 	if (!k->state)
 		return -errno;
 	k->state->crash_hits = crash_hits;
@@ -114,7 +149,7 @@ static int first_start(struct keeper *k)
 		r = fill_gaps();
 	if (r < 0)
 		return r;
-	*resume = (struct options_resume){ .set = true, .n_threads = count_threads(k->options) };
+	*resume = (struct options_resume){ .set = true, .n_threads = count_threads(k) };
 	return fresh_state(k, 0, 0);
 }
 
@@ -136,23 +171,38 @@ static void reset_signals(void)
 	signal(SIGINT, SIG_IGN);
 }
 
-static int start_worker(struct keeper *k)
+/*
+ * To grow a table that is shared costs a grace period of RCU, in the midst of a worker's request:
+ * it gets its size before, while it is not. (Where the limit could not be raised, it stays small.)
+ */
+static void grow_table(const struct keeper *k)
 {
-	state_next_generation(k->state);
-	k->options->resume.generation = k->state->generation;
-	memset(k->beats, 0, sizeof(k->beats));
-	memset(k->beat_ns, 0, sizeof(k->beat_ns));
-	k->reaped = false;
+	int last = (int)k->program->fd_limit - 1;
+
+	if (k->program->fd_limit > CONTRACT_FD_LIMIT && fcntl(last, F_GETFD) < 0 &&
+	    dup2(0, last) >= 0)
+		close(last);
+}
+
+/*
+ * A worker of this generation, whose turn it is, or to come. A negative errno on failure.
+ */
+static pid_t clone_worker(struct keeper *k, uint32_t generation, bool ahead)
+{
+	pid_t pid;
+
+	state_clear_threads(k->state, generation);
 	k->options->keeper = getpid();
-	k->worker = clone_sharing_files();
-	if (k->worker < 0)
+	pid = clone_sharing_files();
+	if (pid < 0)
 		return -errno;
-	if (k->worker == 0) {
+	if (pid == 0) {
 		reset_signals();
 		munmap(k->state, sizeof(*k->state));
-		worker_main(k->program, k->options, k->program->config);
+		k->options->resume.generation = generation;
+		worker_main(k->program, k->options, k->program->config, ahead);
 	}
-	return 0;
+	return pid;
 }
 
 /* Earlier workers are reaped here too, when they are at last gone. */
@@ -162,16 +212,78 @@ static void reap(struct keeper *k)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid != k->worker)
+		if (pid == k->worker)
+			k->reaped = true;
+		if (pid != k->standby)
 			continue;
-		k->reaped = true;
+		log_notice("the stand-by has gone (%s %d)",
+			   WIFSIGNALED(status) ? "signal" : "status",
+			   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		k->standby = 0;
+		k->renew_ns = clock_now_ns() + AGAIN_AFTER_NS;
 	}
+}
+
+/* The next worker, at work while this one is. Without it, recovery takes a little longer. */
+static void start_standby(struct keeper *k)
+{
+	pid_t pid = clone_worker(k, k->options->resume.generation + 1, true);
+
+	if (pid < 0)
+		log_warning("no stand-by can be started: %s", strerror(-pid));
+	else
+		k->standby = pid;
+}
+
+static void end_standby(struct keeper *k)
+{
+	if (k->standby == 0)
+		return;
+	kill(k->standby, SIGKILL);
+	while (waitpid(k->standby, NULL, 0) < 0 && errno == EINTR)
+		;
+	k->standby = 0;
+}
+
+static pid_t next_worker(struct keeper *k, uint32_t generation)
+{
+	pid_t pid;
+
+	reap(k);
+	pid = k->standby;
+	k->standby = 0;
+	if (pid > 0 && standby_give_turn(pid) == 0)
+		return pid;
+	grow_table(k);
+	return clone_worker(k, generation, false);
+}
+
+static int start_worker(struct keeper *k)
+{
+	uint32_t generation = ++k->options->resume.generation;
+	pid_t pid;
+
+	state_begin_generation(k->state, generation);
+	pid = next_worker(k, generation);
+	if (pid < 0)
+		return pid;
+	k->worker = pid;
+	k->threads = state_threads(k->state, generation);
+	memset(k->beats, 0, sizeof(k->beats));
+	memset(k->beat_ns, 0, sizeof(k->beat_ns));
+	k->reaped = false;
+	k->overdue = false;
+	k->stop_ns = 0;
+	k->only_drains = k->state->session_over == STATE_END_STOPPED;
+	k->fresh = false;
+	k->renew_ns = clock_now_ns() + RENEW_AFTER_NS;
+	return 0;
 }
 
 static bool all_threads_dead(const struct keeper *k)
 {
 	for (uint32_t i = 0; i < k->n_words; i++)
-		if (!state_thread_dead(k->state, i))
+		if (!state_thread_dead(&k->threads[i]))
 			return false;
 	return true;
 }
@@ -179,7 +291,7 @@ static bool all_threads_dead(const struct keeper *k)
 static bool any_thread_dead(const struct keeper *k)
 {
 	for (uint32_t i = 0; i < k->n_words; i++)
-		if (state_thread_dead(k->state, i))
+		if (state_thread_dead(&k->threads[i]))
 			return true;
 	return false;
 }
@@ -187,7 +299,7 @@ static bool any_thread_dead(const struct keeper *k)
 /* A thread that is at work and has made no turn for too long. */
 static bool hangs(struct keeper *k, uint32_t i, uint64_t now)
 {
-	const struct state_thread *t = &k->state->thread[i];
+	const struct state_thread *t = &k->threads[i];
 	uint32_t beat = __atomic_load_n(&t->beat, __ATOMIC_RELAXED);
 
 	if (beat != k->beats[i] || __atomic_load_n(&t->idle, __ATOMIC_RELAXED) ||
@@ -209,7 +321,9 @@ static void watchdog(struct keeper *k)
 		if (!hangs(k, i, now))
 			continue;
 		log_error("the worker hangs (thread %u): killed", i);
-		k->state->fault = (struct state_fault){ .signo = SIGKILL, .thread = i };
+		k->state->fault = (struct state_fault){ .signo = SIGKILL,
+							.thread = i,
+							.suspect = k->threads[i].suspect };
 		kill(k->worker, SIGKILL);
 		return;
 	}
@@ -219,37 +333,152 @@ static void pass_stop_on(void)
 {
 	uint64_t one = 1;
 
-	if (stop_asked && write(CONTRACT_FD_STOP, &one, sizeof(one)) > 0)
-		stop_asked = 0;
+	if (!stop_asked || write(CONTRACT_FD_STOP, &one, sizeof(one)) < 0)
+		return;
+	stop_asked = 0;
+	stop_passed_on = true;
 }
 
-/* Wait for a death, a signal, or the watchdog's next look. seen: events, as before looking. */
-static void wait_for_event(struct keeper *k, uint32_t seen)
+static _Noreturn void give_up(const char *why, int status)
+{
+	log_error("%s", why);
+	tell_text(CONTRACT_MSG_FAILED, "%s", why);
+	_exit(status);
+}
+
+/*
+ * A worker that is to stop has to leave in time, whoever told it. One that does not is replaced by
+ * one that only drains; if that does not leave either, the I/O does not end, and nothing can be
+ * done about that here.
+ */
+static void enforce_stop(struct keeper *k)
+{
+	uint64_t now = clock_now_ns();
+
+	if (k->overdue || (!stop_passed_on && k->state->session_over != STATE_END_STOPPED))
+		return;
+	if (k->stop_ns == 0)
+		k->stop_ns = now;
+	if (now - k->stop_ns < (uint64_t)STOP_LIMIT_S * NS_PER_S)
+		return;
+	kill(k->worker, SIGKILL);
+	if (k->only_drains)
+		give_up("the device cannot stop: its I/O does not end", CONTRACT_EXIT_HOST);
+	log_error("the worker has not left %u s after it was to stop: killed", STOP_LIMIT_S);
+	k->state->session_over = STATE_END_STOPPED;
+	k->overdue = true;
+}
+
+/* Of two times, 0 being never. */
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b > 0 && b < a) ? b : a;
+}
+
+/* When the watchdog looks again, a fresh address space is due, or patience ends; 0: never. */
+static uint64_t next_look_ns(const struct keeper *k)
+{
+	uint64_t watch = k->options->hang_timeout_ns / WATCH_PARTS;
+
+	if (watch > 0)
+		watch += clock_now_ns();
+	watch = sooner(watch, k->renew_ns);
+	if (k->stop_ns > 0 && !k->overdue)
+		watch = sooner(watch, k->stop_ns + (uint64_t)STOP_LIMIT_S * NS_PER_S);
+	return watch;
+}
+
+/*
+ * Wait for a death, a signal, or the next look. seen: events, as before looking. Once the worker is
+ * dying, only for one more of its threads: being woken for each takes processor time from the
+ * others.
+ */
+static void wait_for_event(struct keeper *k, uint32_t seen, bool dying)
 {
 	struct futex_waitv words[STATE_THREADS + 1] = { 0 };
 	struct timespec until, *timeout = NULL;
-	uint32_t n = 0;
+	uint64_t until_ns = dying ? 0 : next_look_ns(k);
+	uint32_t n = 0, max = dying ? 2 : k->n_words + 1;
 
 	words[n++] = (struct futex_waitv){ .val = seen,
 					   .uaddr = (uintptr_t)&events,
 					   .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG };
-	for (uint32_t i = 0; i < k->n_words; i++) {
-		uint32_t word = __atomic_load_n(&k->state->thread[i].word, __ATOMIC_ACQUIRE);
+	for (uint32_t i = 0; i < k->n_words && n < max; i++) {
+		uint32_t word = __atomic_load_n(&k->threads[i].word, __ATOMIC_ACQUIRE);
 
 		if (!(word & FUTEX_OWNER_DIED))
-			words[n++] =
-				(struct futex_waitv){ .val = word,
-						      .uaddr = (uintptr_t)&k->state->thread[i].word,
-						      .flags = FUTEX_32 };
+			words[n++] = (struct futex_waitv){ .val = word,
+							   .uaddr = (uintptr_t)&k->threads[i].word,
+							   .flags = FUTEX_32 };
 	}
-	if (k->options->hang_timeout_ns) {
-		uint64_t t = clock_now_ns() + k->options->hang_timeout_ns / WATCH_PARTS;
-
-		until = (struct timespec){ .tv_sec = (time_t)(t / 1000000000u),
-					   .tv_nsec = (long)(t % 1000000000u) };
+	if (until_ns > 0) {
+		until = (struct timespec){ .tv_sec = (time_t)(until_ns / 1000000000u),
+					   .tv_nsec = (long)(until_ns % 1000000000u) };
 		timeout = &until;
 	}
 	syscall(SYS_futex_waitv, words, n, 0, timeout, CLOCK_MONOTONIC);
+}
+
+/* A fresh address space */
+
+/*
+ * Handlers are not there at once in the new program: signals that come meanwhile wait. SIGSYS does not wait: the
+ * kernel ends a process that has it blocked, instead of calling what the former program had there.
+ */
+static void hold_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGSYS);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(how, &set, NULL);
+}
+
+/*
+ * Begin anew, with no worker or with the one that runs. Returns only if that fails. The exec is for
+ * where it cannot be done in place, and only without a worker, whose descriptors it would lose.
+ */
+static void renew(struct keeper *k)
+{
+	extern char **environ;
+	char *const *args;
+	int r;
+
+	k->options->resume.worker = k->worker;
+	args = options_for_exec(k->argv, k->options);
+	hold_signals(SIG_BLOCK);
+	pass_stop_on();
+	if (k->worker && stop_passed_on) { /* it will leave */
+		hold_signals(SIG_UNBLOCK);
+		return;
+	}
+	r = renew_in_place(args, k->state, sizeof(*k->state));
+	if (r != -ENOSYS)
+		log_warning("the program cannot begin anew: %s", strerror(-r));
+	if (k->worker == 0) {
+		syscall(SYS_execveat, CONTRACT_FD_PROGRAM, "", args, environ, AT_EMPTY_PATH);
+		log_warning("the program cannot be executed again: %s", strerror(errno));
+	}
+	hold_signals(SIG_UNBLOCK);
+}
+
+/* While the worker is at work, so that nobody waits for it after the next death. */
+static void renew_ahead(struct keeper *k)
+{
+	uint64_t now = clock_now_ns();
+
+	if (k->renew_ns == 0 || now < k->renew_ns)
+		return;
+	k->renew_ns = k->state->ready || k->stop_ns > 0 ? 0 : now + RENEW_AFTER_NS;
+	if (k->renew_ns > 0 || k->stop_ns > 0)
+		return;
+	if (!k->fresh)
+		renew(k);
+	else
+		start_standby(k);
 }
 
 /* Returns when the worker has died: its threads' words say so, or it has been reaped. */
@@ -257,16 +486,21 @@ static void await_death(struct keeper *k)
 {
 	for (;;) {
 		uint32_t seen = __atomic_load_n(&events, __ATOMIC_ACQUIRE);
+		bool dying;
 
 		reap(k);
 		pass_stop_on();
 		if (k->reaped || all_threads_dead(k))
 			return;
-		if (any_thread_dead(k))
+		dying = any_thread_dead(k);
+		if (dying) {
 			kill(k->worker, SIGKILL);
-		else
+		} else {
 			watchdog(k);
-		wait_for_event(k, seen);
+			enforce_stop(k);
+			renew_ahead(k);
+		}
+		wait_for_event(k, seen, dying);
 	}
 }
 
@@ -288,7 +522,7 @@ static uint64_t answered(const struct keeper *k)
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < k->n_words; i++)
-		n += k->state->thread[i].completed;
+		n += k->threads[i].completed;
 	return n;
 }
 
@@ -329,7 +563,7 @@ static void back_off(const struct keeper *k)
 static void tell_death(struct keeper *k, bool fault)
 {
 	const struct state_fault *f = &k->state->fault;
-	uint32_t fields[] = { k->state->generation, fault ? f->signo : SIGKILL, 0,
+	uint32_t fields[] = { k->options->resume.generation, fault ? f->signo : SIGKILL, 0,
 			      fault ? f->syscall : 0 };
 
 	if (fault && f->syscall)
@@ -341,13 +575,6 @@ static void tell_death(struct keeper *k, bool fault)
 	else
 		log_notice("worker %u was killed from outside", fields[0]);
 	tell(CONTRACT_MSG_DIED, 4, fields);
-}
-
-static _Noreturn void give_up(const char *why, int status)
-{
-	log_error("%s", why);
-	tell_text(CONTRACT_MSG_FAILED, "%s", why);
-	_exit(status);
 }
 
 static bool is_fault(const struct keeper *k)
@@ -376,18 +603,32 @@ static void judge_crash(struct keeper *k)
 /* Between sessions: nothing of the last one is left, not even its descriptors. */
 static void begin_new_session(struct keeper *k)
 {
-	uint32_t generation = k->state->generation;
 	uint32_t hits = k->state->crash_hits;
 	int r;
 
+	end_standby(k); /* it has the old state mapped */
 	await_exit(k);
-	for (int fd = CONTRACT_FD_RING; fd <= CONTRACT_FD_RING_MAX; fd++)
+	for (int fd = CONTRACT_FD_RING; k->program->uses_rings && fd <= CONTRACT_FD_RING_MAX; fd++)
 		dup2(0, fd);
 	close_range(CONTRACT_FD_SESSION, ~0u, 0);
 	munmap(k->state, sizeof(*k->state));
-	r = fresh_state(k, generation, hits);
+	r = fresh_state(k, k->options->resume.generation, hits);
 	if (r < 0)
 		give_up("no state for the next session", CONTRACT_EXIT_HOST);
+}
+
+/*
+ * All I/O has drained. By hand, who starts the device again at once shall find it free: its I/O
+ * rings hold what they have used for a while after the last process has gone, and the locks on it.
+ */
+static void give_back(const struct options *o)
+{
+	if (o->mode != OPTIONS_ARRANGED)
+		return;
+	for (int fd = CONTRACT_FD_RESOURCE; fd <= CONTRACT_FD_RESOURCE_MAX; fd++)
+		lock_release(fd);
+	if (o->socket_path)
+		unlink(o->socket_path);
 }
 
 /* Decide by the worker's last word. Returns if another worker is to be started. */
@@ -395,9 +636,9 @@ static void judge(struct keeper *k)
 {
 	switch ((enum state_end)k->state->end) {
 	case STATE_END_STOPPED:
+		end_standby(k);
 		await_exit(k);
-		if (k->options->mode == OPTIONS_ARRANGED && k->options->socket_path)
-			unlink(k->options->socket_path);
+		give_back(k->options);
 		_exit(CONTRACT_EXIT_STOPPED);
 	case STATE_END_SESSION:
 		begin_new_session(k);
@@ -416,63 +657,51 @@ static void judge(struct keeper *k)
 	case STATE_END_FAULT:
 		break;
 	}
+	if (k->overdue)
+		return;
 	k->state->died_ns = clock_now_ns();
 	judge_crash(k);
 }
 
-/* Handlers do not outlive an exec: signals that come meanwhile wait until they are there again. */
-static void hold_signals(int how)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(how, &set, NULL);
-}
-
-/* A fresh address space for the next worker. Returns only if that fails; then this one must do. */
-static void renew(struct keeper *k)
-{
-	extern char **environ;
-	char *const *args = options_for_exec(k->argv, k->options);
-
-	hold_signals(SIG_BLOCK);
-	pass_stop_on();
-	syscall(SYS_execveat, CONTRACT_FD_PROGRAM, "", args, environ, AT_EMPTY_PATH);
-	log_warning("the program cannot be executed again: %s", strerror(errno));
-	hold_signals(SIG_UNBLOCK);
-}
-
 int keeper_main(const struct program *program, struct options *o, char *const *argv)
 {
-	struct keeper k = { .program = program, .options = o, .argv = argv };
+	struct keeper k = { .program = program, .options = o, .argv = argv, .fresh = true };
 	int r = 0;
 
 	prctl(PR_SET_NAME, "vmdev-keeper", 0, 0, 0);
 	/* No worker may trace the keeper or read its memory; an exec makes it dumpable again. */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	standby_hold();
+	/* Before the handler that tells, and before a signal that has waited for it. */
+	tell_enable(o->mode == OPTIONS_CONTRACT);
 	set_signals();
 	hold_signals(SIG_UNBLOCK);
-	tell_enable(o->mode == OPTIONS_CONTRACT);
 	if (!o->resume.set) {
 		r = first_start(&k);
 	} else {
-		k.state = state_map();
+		k.state = state_map(program->state_len);
 		r = k.state ? 0 : -errno;
 	}
+	if (r == -EBADMSG)
+		give_up("the state is not one of this version", CONTRACT_EXIT_STATE);
 	if (r < 0)
 		give_up("the keeper cannot prepare itself", CONTRACT_EXIT_HOST);
 	k.n_words = o->resume.n_threads + 1;
+	k.worker = o->resume.worker;
+	if (k.worker) {
+		k.threads = state_threads(k.state, o->resume.generation);
+		start_standby(&k);
+	}
 	for (;;) {
-		r = start_worker(&k);
+		r = k.worker ? 0 : start_worker(&k);
 		if (r < 0)
 			give_up("no worker can be started", CONTRACT_EXIT_HOST);
 		await_death(&k);
 		if (!k.reaped)
 			kill(k.worker, SIGKILL);
 		judge(&k);
-		renew(&k);
+		k.worker = 0;
+		if (!k.fresh)
+			renew(&k);
 	}
 }

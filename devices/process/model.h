@@ -13,7 +13,8 @@
  * After a worker's death, for what it left in flight:
  *
  *	recover    is told a result that the dead worker did not use: is the request done by it?
- *	resubmit   starts a request again, in the order of taking, after the fence
+ *	resubmit   starts a request again, in the order of taking, after the fence; one that had gone
+ *		   aside possibly after others, and after new ones (uring.h)
  *	poison     instead of that, if it has crashed too many workers
  */
 #pragma once
@@ -33,13 +34,18 @@ struct vring {
 	bool attached; /* the queue is started; the thread serves it if enabled */
 	bool enabled;
 	bool broken_told;
-	int kick, call, err; /* borrowed from the image */
+	uint64_t held_since_ns; /* a signal to the driver is held back; 0: none is */
+	uint32_t n_signals;	/* given so far */
+	int kick, call, err;	/* borrowed from the image */
 	struct queue queue;
-	struct queue_spec spec;
-	uint8_t *suspicion; /* by head: crashes in which it was in hand; in state */
+	uint8_t *suspicion;   /* by head: crashes in which it was in hand; in state */
+	uint64_t *went_aside; /* by head, a bit each; in state */
 	struct thread *thread;
+	uint32_t n_inflight;	/* taken and not yet pushed; 0 when it is detached */
 	uint32_t n_resubmit;	/* entries found in flight when it was attached */
 	uint32_t n_resubmitted; /* of those, begun anew; nothing new is taken before all are */
+	uint32_t
+		n_deferred; /* not begun anew, for the second ring's fence; the first of resubmit[] */
 	struct inflight_entry resubmit[QUEUE_MAX_SIZE];
 };
 
@@ -50,22 +56,67 @@ struct model_ops {
 	bool (*config_write)(struct device *d, struct image *im, uint32_t offset, uint32_t len,
 			     const uint8_t *bytes);
 	void (*reset)(struct device *d, struct image *im);
+	/* The same; NULL where the device does not offer it. */
+	bool (*mtu_set)(struct device *d, struct image *im, uint64_t mtu);
+	bool (*announce)(struct device *d, const uint8_t mac[6]);
 
-	/* In each I/O thread, before confinement: memory for requests and the like. Negative errno
-	 * is fatal. */
+	/*
+	 * Attach to the type's part of the state memfd (program.h: state_len), zeroes in a new
+	 * session, else as the last worker left it: hostile. 0; -EBADMSG if it does not pass its
+	 * checks; another negative errno is fatal. NULL without such a part.
+	 */
+	int (*attach)(struct device *d, void *state);
+
+	/* Every descriptor from CONTRACT_FD_SESSION up that is the model's and outlives the worker;
+	 * NULL: none. */
+	void (*for_each_fd)(struct device *d, void (*found)(int fd, void *arg), void *arg);
+
+	/*
+	 * For each I/O thread, on the main thread before confinement: memory for requests and the like.
+	 * Negative errno is fatal. (What a thread must do itself: program.h, thread_begin.)
+	 */
 	int (*thread_init)(struct device *d, struct thread *t);
+
+	/*
+	 * The same once the last worker is dead, its state attached and the thread's event loop there:
+	 * what needs descriptors of its own. NULL: nothing does.
+	 */
+	int (*thread_open)(struct device *d, struct thread *t);
 
 	/* A ring has been attached: forget what a ring of this index had before. */
 	void (*ring_attached)(struct device *d, struct thread *t, struct vring *r);
 
+	/* The thread begins to serve in a new session (not after a death); NULL: of no interest. */
+	void (*begun)(struct device *d, struct thread *t);
+
 	/* Pop and start up to a batch; the number taken. 0: nothing there, or no room. */
 	uint32_t (*take)(struct device *d, struct thread *t, struct vring *r);
 
-	/* The completion with this tag has come. */
+	/*
+	 * Is a buffer in this ring work? A driver fills a receive ring ahead: what lies there is
+	 * none, unless the model has run out of them; what a limit holds back is none before its
+	 * time (thread_retry). NULL: it always is.
+	 */
+	bool (*wants)(struct device *d, const struct thread *t, const struct vring *r);
+
+	/*
+	 * Has something come that is in no ring, and that the thread was waiting for? A few loads.
+	 * sleeps: if not, an event has to wake the thread from now on. NULL: only events tell.
+	 */
+	bool (*pending)(struct device *d, const struct thread *t, bool sleeps);
+
+	/* What was pushed has been published, all of this thread's; NULL: of no interest. */
+	void (*published)(struct device *d, struct thread *t);
+
+	/* The thread is to drain: give up what waits for something else than the host; NULL:
+	 * nothing does. */
+	void (*give_up)(struct device *d, struct thread *t);
+
+	/* The completion with this tag has come. (This and recover: only with io_uring.) */
 	void (*complete)(struct device *d, struct thread *t, uint64_t tag, int32_t res);
 
-	/* As above for what a dead worker had started; true if the request is done and pushed. */
-	bool (*recover)(struct device *d, struct thread *t, uint64_t tag, int32_t res);
+	/* As above for what a dead worker had started: if it did the request, push it. */
+	void (*recover)(struct device *d, struct thread *t, uint64_t tag, int32_t res);
 
 	/* Start the request of a head in flight again. */
 	void (*resubmit)(struct device *d, struct thread *t, struct vring *r, uint16_t head);
@@ -73,7 +124,7 @@ struct model_ops {
 	/* Give a head in flight back as failed, without looking at it more than that takes. */
 	void (*poison)(struct device *d, struct thread *t, struct vring *r, uint16_t head);
 
-	/* The image of the session has changed; no thread runs. */
+	/* The image of the session has changed; no thread runs. Before the rings follow it. */
 	void (*configure)(struct device *d, const struct image *im);
 
 	/* Opcodes and files that an I/O thread's rings are restricted to, its second one if aside;

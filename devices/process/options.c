@@ -9,9 +9,14 @@
 
 #include "devices/base/parse.h"
 #include "devices/process/contract.h"
+#include "devices/vhost/image.h"
 #include "devices/virtio/queue.h"
 
 enum { MAX_ARGS = 64, NS_PER_US = 1000 };
+
+_Static_assert((int)CONTRACT_QUEUE_SIZE_MAX <= (int)QUEUE_MAX_SIZE &&
+		       (int)CONTRACT_MAX_QUEUES <= (int)IMAGE_MAX_VRINGS,
+	       "what may be asked for, there is room for");
 
 static int set_u32(uint32_t *ret, const char *value, uint64_t min, uint64_t max)
 {
@@ -81,7 +86,7 @@ static int set_queues(void *o, const char *v)
 static int set_queue_size(void *o, const char *v)
 {
 	uint32_t size = 0;
-	int r = set_u32(&size, v, 4, QUEUE_MAX_SIZE);
+	int r = set_u32(&size, v, CONTRACT_QUEUE_SIZE_MIN, CONTRACT_QUEUE_SIZE_MAX);
 
 	if (r < 0 || !ring_size_ok(size))
 		return -EINVAL;
@@ -115,6 +120,11 @@ static int set_no_io_uring(void *o, const char *v)
 	return 0;
 }
 
+static int set_opcodes(void *o, const char *v)
+{
+	return parse_u64(v, 0, UINT64_MAX, &((struct options *)o)->uring_opcodes);
+}
+
 static int set_print(void *o, const char *v)
 {
 	((struct options *)o)->print_capabilities = true;
@@ -133,15 +143,15 @@ static int set_help(void *o, const char *v)
 	return 0;
 }
 
-/* GENERATION:THREADS:FAULTS:INTERVAL_START:STILLBORN, from options_for_exec(). */
+/* GENERATION:THREADS:FAULTS:INTERVAL_START:STILLBORN:WORKER, from options_for_exec(). */
 static int set_resume(void *o, const char *v)
 {
 	struct options_resume *r = &((struct options *)o)->resume;
 	int end = 0;
 
-	if (sscanf(v, "%" SCNu32 ":%" SCNu32 ":%" SCNu32 ":%" SCNu64 ":%" SCNu32 "%n",
+	if (sscanf(v, "%" SCNu32 ":%" SCNu32 ":%" SCNu32 ":%" SCNu64 ":%" SCNu32 ":%d%n",
 		   &r->generation, &r->n_threads, &r->n_faults, &r->interval_start_ns,
-		   &r->n_stillborn, &end) != 5 ||
+		   &r->n_stillborn, &r->worker, &end) != 6 ||
 	    v[end] || r->n_threads == 0 || r->n_threads > CONTRACT_MAX_THREADS)
 		return -EINVAL;
 	r->set = true;
@@ -162,6 +172,8 @@ static const struct options_row shared[] = {
 	  set_backoff },
 	{ "hang-timeout", "USEC", "kill a worker that makes no progress; 0: never (default 10 s)",
 	  set_hang },
+	{ "io-uring-opcodes", "NUMBER",
+	  "of those that the device uses, only these: the sum of 2^opcode", set_opcodes },
 	{ "no-io-uring", NULL, "use preadv2 and pwritev2 instead of io_uring", set_no_io_uring },
 	{ "print-capabilities", NULL, "print what this program can do, as JSON", set_print },
 	{ "help", NULL, "print this help", set_help },
@@ -226,6 +238,7 @@ int options_parse(struct options *o, const struct options_row *rows, void *confi
 		.queues = 1,
 		.queue_size = 256,
 		.restart_limit = 10,
+		.uring_opcodes = UINT64_MAX,
 		.restart_interval_ns = UINT64_C(60000000000),
 		.restart_backoff_ns = UINT64_C(100000000),
 		.hang_timeout_ns = UINT64_C(10000000000),
@@ -281,9 +294,9 @@ char *const *options_for_exec(char *const *argv, const struct options *o)
 		args[n++] = (char *)(uintptr_t) "--connected";
 	if (r->set) {
 		snprintf(resume, sizeof(resume),
-			 "--resume=%" PRIu32 ":%" PRIu32 ":%" PRIu32 ":%" PRIu64 ":%" PRIu32,
+			 "--resume=%" PRIu32 ":%" PRIu32 ":%" PRIu32 ":%" PRIu64 ":%" PRIu32 ":%d",
 			 r->generation, r->n_threads, r->n_faults, r->interval_start_ns,
-			 r->n_stillborn);
+			 r->n_stillborn, r->worker);
 		args[n++] = resume;
 	}
 	args[n] = NULL;

@@ -1,7 +1,7 @@
 /*
  * What a device program was asked to do: the options that all types share.
  *
- * Runs in: program start; again after each exec of the keeper, whose worker has the same copy.
+ * Runs in: program start; again each time the keeper begins anew; its worker has the same copy.
  * Trusts:  who started it.
  */
 #pragma once
@@ -24,6 +24,7 @@ struct options_resume {
 	uint32_t n_faults;	    /* in the present interval */
 	uint64_t interval_start_ns; /* CLOCK_MONOTONIC */
 	uint32_t n_stillborn;	    /* workers in a row that died before they served */
+	pid_t worker;		    /* it runs already; 0: start one */
 };
 
 struct options {
@@ -33,13 +34,14 @@ struct options {
 	int fd;			 /* by hand: a socket, listening or connected; -1: none */
 	pid_t keeper;		 /* by hand: the keeper's pid, set by itself */
 	bool connected;		 /* the session's socket is there already, at CONTRACT_FD_SESSION */
-	uint32_t queues;
+	uint32_t queues; /* virtqueues: what --queues counts, and what goes with it (program.h) */
 	uint32_t queue_size;
 	uint32_t restart_limit;
 	uint64_t restart_interval_ns;
 	uint64_t restart_backoff_ns;
 	uint64_t hang_timeout_ns; /* 0: no watchdog */
 	bool no_io_uring;
+	uint64_t uring_opcodes; /* that rings may have, bit n for opcode n */
 	bool print_capabilities;
 	bool list_crash_points;
 	bool help;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -17,6 +18,7 @@
 #include "devices/base/scope.h"
 #include "devices/process/contract.h"
 #include "devices/process/keeper.h"
+#include "devices/process/renew.h"
 
 static int say(const char *what, const char *which, int error)
 {
@@ -71,13 +73,19 @@ static int use_fd(struct options *o)
 	return fd_move(o->fd, listening ? CONTRACT_FD_LISTEN : CONTRACT_FD_SESSION, false);
 }
 
-static void raise_fd_limit(void)
+static void raise_fd_limit(uint32_t limit)
 {
 	struct rlimit l;
 
 	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
 		return;
-	l.rlim_cur = l.rlim_max < CONTRACT_FD_LIMIT ? l.rlim_max : CONTRACT_FD_LIMIT;
+	if (l.rlim_max < limit) {
+		struct rlimit more = { .rlim_cur = limit, .rlim_max = limit };
+
+		if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+			return;
+	}
+	l.rlim_cur = l.rlim_max < limit ? l.rlim_max : limit;
 	setrlimit(RLIMIT_NOFILE, &l);
 }
 
@@ -100,6 +108,17 @@ static int take_null(void)
 	return fd_move(fd, 0, false);
 }
 
+/* From here on there is something to take back: being asked to end waits for the keeper, which unblocks it. */
+static void hold_ends(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 /* By hand: put everything where vmdevd would have put it. */
 static int arrange(const struct program *p, struct options *o)
 {
@@ -109,7 +128,9 @@ static int arrange(const struct program *p, struct options *o)
 		log_error("give either --socket-path=PATH or --fd=N (see --help)");
 		return -EINVAL;
 	}
-	raise_fd_limit();
+	raise_fd_limit(p->fd_limit);
+	/* Where it cannot be (a terminal of another user's), a reader that stops stops us too. */
+	(void)log_never_wait();
 	/* --fd first: its number may be one that something else is about to get. */
 	if (o->fd >= 0) {
 		r = use_fd(o);
@@ -119,19 +140,41 @@ static int arrange(const struct program *p, struct options *o)
 	r = take_null();
 	if (r < 0)
 		return r;
-	r = p->arrange(p->config);
+	r = p->arrange(p->config, o);
 	if (r == 0)
 		r = arrange_program();
+	hold_ends();
 	if (r >= 0 && o->socket_path)
 		r = listen_at(o->socket_path);
 	return r;
 }
 
+/* What --queues counts becomes a number of virtqueues. */
+static bool count_rings(const struct program *p, struct options *o)
+{
+	uint32_t each = p->n_rings_each ? p->n_rings_each : 1;
+	uint32_t max = (CONTRACT_MAX_QUEUES - p->n_extra_queues) / each;
+
+	if (o->queues > max) {
+		log_error("--queues=%u is more than the %u that this device has", o->queues, max);
+		return false;
+	}
+	o->queues = o->queues * each + p->n_extra_queues;
+	return true;
+}
+
 int program_main(const struct program *p, char *const *argv)
 {
 	struct options o;
+	int r = renew_settle();
 
+	if (r < 0) {
+		say("the program cannot begin anew", NULL, r);
+		return CONTRACT_EXIT_HOST;
+	}
 	if (options_parse(&o, p->options, p->config, argv) < 0)
+		return CONTRACT_EXIT_USAGE;
+	if (!count_rings(p, &o))
 		return CONTRACT_EXIT_USAGE;
 	if (o.help) {
 		options_help(argv[0], p->options);
@@ -146,8 +189,7 @@ int program_main(const struct program *p, char *const *argv)
 		return 0;
 	}
 	if (o.mode == OPTIONS_BY_HAND) {
-		int r = arrange(p, &o);
-
+		r = arrange(p, &o);
 		if (r < 0)
 			return r == -EINVAL ? CONTRACT_EXIT_USAGE : CONTRACT_EXIT_HOST;
 		o.mode = OPTIONS_ARRANGED;

@@ -1,6 +1,7 @@
 /* Virtqueues attached, followed and detached as the image says. See rings.h. */
 #include "devices/process/rings.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "devices/base/crash.h"
 #include "devices/base/log.h"
 #include "devices/process/fault.h"
+#include "devices/process/worker.h"
 
 uint64_t rings_region_len(uint32_t n_queues, uint32_t queue_size)
 {
@@ -19,10 +21,18 @@ uint64_t rings_region_len(uint32_t n_queues, uint32_t queue_size)
 	return (n_queues * inflight_queue_len(queue_size) + page - 1) / page * page;
 }
 
-int rings_init(struct rings *rs, struct state *state, struct memory *memory, struct thread *threads,
-	       uint32_t n_threads, uint32_t n_queues, uint32_t queue_size, struct model *model)
+static struct thread *thread_of(const struct rings_spec *spec, struct thread *threads, uint32_t i)
 {
-	size_t len = rings_region_len(n_queues, queue_size);
+	if (spec->thread_of)
+		return &threads[spec->thread_of(i, spec->n_queues, spec->n_threads)];
+	return &threads[i % spec->n_threads];
+}
+
+int rings_init(struct rings *rs, struct state *state, struct memory *memory, struct thread *threads,
+	       struct model *model, const struct rings_spec *spec)
+{
+	uint32_t n_queues = spec->n_queues;
+	size_t len = rings_region_len(n_queues, spec->queue_size);
 	void *own = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, CONTRACT_FD_INFLIGHT, 0);
 
 	if (own == MAP_FAILED)
@@ -32,9 +42,9 @@ int rings_init(struct rings *rs, struct state *state, struct memory *memory, str
 		.memory = memory,
 		.model = model,
 		.threads = threads,
-		.n_threads = n_threads,
+		.n_threads = spec->n_threads,
 		.n_queues = n_queues,
-		.queue_size = queue_size,
+		.queue_size = spec->queue_size,
 		.own = own,
 		.theirs_fd = IMAGE_NO_FD,
 	};
@@ -44,12 +54,13 @@ int rings_init(struct rings *rs, struct state *state, struct memory *memory, str
 		return -errno;
 	for (uint32_t i = 0; i < n_queues; i++) {
 		struct vring *r = &rs->vrings[i];
-		struct thread *t = &threads[i % n_threads];
+		struct thread *t = thread_of(spec, threads, i);
 
 		r->index = i;
 		r->kick = r->call = r->err = IMAGE_NO_FD;
 		r->thread = t;
 		r->suspicion = state->suspicion[i];
+		r->went_aside = state->went_aside[i];
 		t->vrings[t->n_vrings++] = r;
 	}
 	return 0;
@@ -64,6 +75,7 @@ void rings_forget(struct rings *rs, uint32_t index)
 {
 	memset(own_region(rs, index), 0, inflight_queue_len(rs->queue_size));
 	memset(rs->state->suspicion[index], 0, sizeof(rs->state->suspicion[index]));
+	memset(rs->state->went_aside[index], 0, sizeof(rs->state->went_aside[index]));
 }
 
 /* The front-end's region as the image has it; the map follows the descriptor. */
@@ -163,22 +175,29 @@ static void attach(struct rings *rs, struct vring *r, const struct image *im)
 	enum queue_verdict v = QUEUE_BAD_INFLIGHT;
 
 	memset(&r->queue, 0, sizeof(r->queue));
-	r->n_resubmit = r->n_resubmitted = 0;
+	r->n_inflight = r->n_resubmit = r->n_resubmitted = r->n_deferred = 0;
 	r->broken_told = false;
 	r->attached = true;
 	if (region)
 		v = queue_start(&r->queue, rs->memory, &spec, region, r->resubmit, &r->n_resubmit);
+	r->queue.watch = (struct queue_watch){ .in_hand = &r->thread->shared->suspect,
+					       .index = r->index,
+					       .suspicion = r->suspicion,
+					       .limit = WORKER_POISON_LIMIT };
 	CRASH_POINT("rings.attached");
 	if (v != QUEUE_OK) {
 		break_ring(r, v);
 		return;
 	}
+	r->n_inflight = r->n_resubmit;
 	r->thread->n_inflight += r->n_resubmit;
 	rs->model->ops->ring_attached(&rs->model->device, r->thread, r);
 }
 
+/* Every request that stops a ring drains it (vhost/request.c). */
 static void detach(struct vring *r)
 {
+	assert(r->n_inflight == 0);
 	set_kick(r, IMAGE_NO_FD);
 	r->call = r->err =
 		IMAGE_NO_FD; /* the next ones may have the same numbers and be other files */

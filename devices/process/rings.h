@@ -36,12 +36,15 @@ static inline uint64_t rings_memfd_len(uint32_t n_queues, uint32_t queue_size)
 	return 2 * rings_region_len(n_queues, queue_size);
 }
 
-/*
- * Map our region and deal the queues out to the threads: queue i to thread i modulo n_threads.
- * 0 or a negative errno.
- */
+struct rings_spec {
+	uint32_t n_threads, n_queues, queue_size;
+	/* As in struct program. */
+	uint32_t (*thread_of)(uint32_t ring, uint32_t n_rings, uint32_t n_threads);
+};
+
+/* Map our region and deal the queues out to the threads. 0 or a negative errno. */
 int rings_init(struct rings *rs, struct state *state, struct memory *memory, struct thread *threads,
-	       uint32_t n_threads, uint32_t n_queues, uint32_t queue_size, struct model *model);
+	       struct model *model, const struct rings_spec *spec);
 
 void rings_apply(struct rings *rs, const struct image *im);
 

@@ -12,10 +12,46 @@
 #include "devices/base/fd.h"
 #include "devices/base/scope.h"
 
-struct state *state_map(void)
+/* Where the device type's part begins. */
+static uint64_t device_offset(void)
+{
+	uint64_t page = 4096;
+
+	return (sizeof(struct state) + page - 1) / page * page;
+}
+
+static struct state *map(void)
 {
 	void *p = mmap(NULL, sizeof(struct state), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_POPULATE, CONTRACT_FD_STATE, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+struct state *state_map(uint64_t device_len)
+{
+	struct state *s;
+	uint64_t size;
+	int r = fd_size(CONTRACT_FD_STATE, &size);
+
+	/* Before a byte of it is touched: beyond the end of a shorter one there would be SIGBUS. */
+	if (r == 0 && size != device_offset() + device_len)
+		r = -EBADMSG;
+	s = r == 0 ? map() : NULL;
+	if (s && (s->magic != STATE_MAGIC || s->version != STATE_VERSION)) {
+		munmap(s, sizeof(*s));
+		s = NULL;
+		r = -EBADMSG;
+	}
+	if (r < 0)
+		errno = -r;
+	return s;
+}
+
+void *state_map_device(uint64_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, CONTRACT_FD_STATE,
+		       (off_t)device_offset());
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -29,17 +65,17 @@ static int create_at(const char *name, uint64_t len, int number)
 	return fd_move(take_fd(&fd), number, false);
 }
 
-int state_create(uint64_t inflight_len, uint32_t generation)
+int state_create(uint64_t device_len, uint64_t inflight_len, uint32_t generation)
 {
 	struct state *s;
 	int r;
 
-	r = create_at("vmdev-state", sizeof(struct state), CONTRACT_FD_STATE);
+	r = create_at("vmdev-state", device_offset() + device_len, CONTRACT_FD_STATE);
 	if (r >= 0)
 		r = create_at("vmdev-inflight", inflight_len, CONTRACT_FD_INFLIGHT);
 	if (r < 0)
 		return r;
-	s = state_map();
+	s = map();
 	if (!s)
 		return -errno;
 	s->magic = STATE_MAGIC;
@@ -47,11 +83,6 @@ int state_create(uint64_t inflight_len, uint32_t generation)
 	s->generation = generation;
 	munmap(s, sizeof(*s));
 	return 0;
-}
-
-bool state_check(const struct state *s)
-{
-	return s->magic == STATE_MAGIC && s->version == STATE_VERSION;
 }
 
 /* The list has one entry for ever: the kernel walks head → node → head when the thread dies. */
@@ -68,20 +99,37 @@ int state_register(struct state_thread *t)
 	return 0;
 }
 
-int state_thread_register(struct state *s, uint32_t i)
+/* One more crash in which this request was in hand; suspect as in struct state_thread. */
+static void suspect_request(struct state *s, uint32_t suspect, uint32_t n_queues)
 {
-	return state_register(&s->thread[i]);
+	uint32_t queue = (suspect - 1) >> 16, head = (suspect - 1) & 0xffff;
+
+	if (suspect && queue < n_queues && head < QUEUE_MAX_SIZE &&
+	    s->suspicion[queue][head] < UINT8_MAX)
+		s->suspicion[queue][head]++;
 }
 
-void state_next_generation(struct state *s)
+void state_raise_suspicion(struct state *s, uint32_t n_queues)
 {
-	for (uint32_t i = 0; i < STATE_THREADS; i++) {
-		s->thread[i].word = 0;
-		s->thread[i].beat = 0;
-		s->thread[i].idle = 0;
-		s->thread[i].completed = 0;
-	}
+	bool fault = s->fault.signo && !s->fault.counted;
+	uint32_t thread = s->fault.thread;
+
+	if (fault && thread > 0 && thread < STATE_THREADS)
+		suspect_request(s, s->fault.suspect, n_queues);
+	if (fault && thread == 0 && s->message_in_hand)
+		s->session_faults++;
+	s->message_in_hand = 0;
+	s->fault.counted = 1;
+}
+
+void state_clear_threads(struct state *s, uint32_t generation)
+{
+	memset(state_threads(s, generation), 0, sizeof(s->threads[0]));
+}
+
+void state_begin_generation(struct state *s, uint32_t generation)
+{
 	s->end = STATE_END_NONE;
 	s->ready = 0;
-	s->generation++;
+	s->generation = generation;
 }

@@ -14,33 +14,40 @@ enum {
 	STRAY_LIMIT = CONTRACT_FD_SESSION + 2 * CONTRACT_MAX_THREADS + 8,
 };
 
-struct kept {
-	uint64_t bits[CONTRACT_FD_LIMIT / WORD_BITS];
-};
+/* Too large for the stack; a worker sweeps once. */
+static uint64_t kept[CONTRACT_FD_LIMIT_MAX / WORD_BITS];
 
 static void keep(int fd, void *arg)
 {
-	struct kept *k = arg;
-
-	if (fd >= 0 && fd < CONTRACT_FD_LIMIT)
-		k->bits[fd / WORD_BITS] |= UINT64_C(1) << (fd % WORD_BITS);
+	if (fd >= 0 && fd < CONTRACT_FD_LIMIT_MAX)
+		kept[fd / WORD_BITS] |= UINT64_C(1) << (fd % WORD_BITS);
 }
 
-static bool is_kept(const struct kept *k, int fd)
+/* The first number from fd on that is kept, or is not (invert all bits); the limit if there is none. */
+static int next(int fd, uint64_t invert)
 {
-	return (k->bits[fd / WORD_BITS] >> (fd % WORD_BITS)) & 1;
+	while (fd < CONTRACT_FD_LIMIT_MAX) {
+		uint64_t rest = (kept[fd / WORD_BITS] ^ invert) >> (fd % WORD_BITS);
+
+		if (rest)
+			return fd + __builtin_ctzll(rest);
+		fd = (fd / WORD_BITS + 1) * WORD_BITS;
+	}
+	return CONTRACT_FD_LIMIT_MAX;
 }
 
-static void close_others(const struct kept *k)
+/* One call for each gap: numbers are given out from below, so there are few. */
+static void close_others(void)
 {
-	int start = CONTRACT_FD_SESSION;
+	int start = next(CONTRACT_FD_SESSION, ~UINT64_C(0));
 
-	for (int fd = start; fd < CONTRACT_FD_LIMIT; fd++) {
-		if (!is_kept(k, fd))
-			continue;
-		if (fd > start)
-			close_range((unsigned)start, (unsigned)fd - 1, 0);
-		start = fd + 1;
+	for (;;) {
+		int end = next(start, 0);
+
+		if (end >= CONTRACT_FD_LIMIT_MAX)
+			break;
+		close_range((unsigned)start, (unsigned)end - 1, 0);
+		start = next(end, ~UINT64_C(0));
 	}
 	close_range((unsigned)start, ~0u, 0);
 }
@@ -57,18 +64,19 @@ static int find_stray(void)
 	return -1;
 }
 
-int sweep_session(const struct session *s, bool given)
+int sweep_session(const struct session *s, struct model *m, bool given)
 {
-	struct kept k = { 0 };
 	int stray = -1;
 
-	session_for_each_fd(s, keep, &k);
+	session_for_each_fd(s, keep, NULL);
+	if (m->ops->for_each_fd)
+		m->ops->for_each_fd(&m->device, keep, NULL);
 	if (given)
 		stray = CONTRACT_FD_SESSION;
 	else if (session_image(s)->connection == IMAGE_NO_FD)
 		stray = find_stray();
 	if (stray >= 0)
-		keep(stray, &k);
-	close_others(&k);
+		keep(stray, NULL);
+	close_others();
 	return stray;
 }

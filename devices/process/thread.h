@@ -10,9 +10,10 @@
  *	thread:  finishes its turn (DRAINED: all its I/O), is = want, waits until want == RUNNING
  *	main:    changes, want = RUNNING, wake
  *
- * After a recovery the thread begins behind the fence: it takes completions of the dead worker's
- * requests, and nothing else, until uring_owed() is 0 for both of its rings. Then what is left in
- * flight is resubmitted in counter order, and the virtqueues are served.
+ * After a recovery the thread begins behind the fence (uring.h): it takes completions of the dead
+ * worker's requests, and nothing else, until its first ring owes none. Then what is left in flight
+ * is resubmitted in counter order, and the virtqueues are served; but what had gone aside is
+ * resubmitted, and its second ring submitted to, only when that owes none either.
  */
 #pragma once
 
@@ -32,6 +33,7 @@ struct thread {
 	uint32_t index;
 	struct worker *worker;
 	struct model *model;
+	int (*begin)(void); /* program.h: thread_begin; or NULL */
 	struct state *state;
 	struct state_thread *shared;
 	struct uring uring; /* for transfers */
@@ -40,31 +42,47 @@ struct thread {
 	int wake;	     /* eventfd: look at want */
 	uint32_t want;	     /* enum device_stillness; futex */
 	uint32_t is;	     /* enum device_stillness; futex */
-	bool fenced;	     /* the dead worker's I/O has not drained yet */
+	bool fenced;	     /* the dead worker's transfers have not drained yet */
+	bool aside_fenced;   /* what it did aside has not */
 	bool resumed;	     /* recovery is over */
 	uint64_t poll_ns;    /* how long to look for work before sleeping; adapts */
+	uint64_t request_ns; /* what taking and submitting one costs, lately */
 	uint64_t retry_ns;   /* a limit is reached (the model says so): look again after this */
-	uint32_t n_inflight; /* requests taken and not yet pushed */
+	uint64_t tick_ns;    /* the model wants another turn after this, whatever comes; 0: none */
+	uint32_t n_inflight; /* requests taken and not yet pushed, of all its rings */
+	uint32_t n_soon;     /* of those, what the model expects back within microseconds */
 	uint32_t n_polled;   /* rings without a kick descriptor (PROTO_VRING_NOFD) */
 	uint32_t n_vrings;
 	struct vring *vrings[CONTRACT_MAX_QUEUES];
-	void *context; /* the model's */
 	struct uring_completion completions[THREAD_MAX_COMPLETIONS];
 	pthread_t pthread;
 };
 
 /*
  * Start thread t->index: it registers itself, waits until the main thread releases it, then serves. Meanwhile
- * the main thread opens what it serves with: thread_open(). Negative errno on failure.
+ * the main thread opens what it serves with: thread_prepare(), thread_open(). Negative errno on failure.
  */
 int thread_start(struct thread *t);
 
-/* Event loop, I/O rings (new or the last worker's), and the model's part of the thread. */
+/*
+ * What can be done while the last worker is at work: the model's part of the thread, and its I/O rings mapped, if it has made
+ * any. 0, or -EBADMSG if what the state says of a ring cannot be, or another negative errno.
+ */
+int thread_prepare(struct thread *t);
+
+/* The rest: event loop, and I/O rings, new or the last worker's. 0 or a negative errno. */
 int thread_open(struct thread *t);
 
 /* Main thread: ask all to stand still and wait for it; let them run. */
 void thread_still(struct thread *t, uint32_t n, enum device_stillness s);
 void thread_run(struct thread *t, uint32_t n);
+
+/*
+ * The model: have events of this descriptor bring a turn, or no longer. Edge-triggered: a turn has to
+ * go on until there is nothing left. From any thread. Negative errno.
+ */
+int thread_watch_host(struct thread *t, int fd);
+void thread_unwatch_host(struct thread *t, int fd);
 
 /* Main thread, while t stands still: watch a kick descriptor, or no longer. */
 void thread_watch(struct thread *t, struct vring *r, int kick);
@@ -85,6 +103,37 @@ static inline void thread_set_down(struct thread *t)
 
 /* The model: can one more step be submitted, to either ring? */
 bool thread_has_room(const struct thread *t);
+
+/* The model: let the driver see now what has been pushed, because the next request will take long. */
+void thread_publish(struct thread *t);
+
+/* The model: a limit is reached; look again after this. */
+static inline void thread_retry(struct thread *t, uint64_t ns)
+{
+	if (t->retry_ns == 0 || ns < t->retry_ns)
+		t->retry_ns = ns;
+}
+
+/* The model: the same without a signal, which comes when the turn ends, if it is still wanted then. */
+void thread_show(struct thread *t);
+
+/* The model: a chain has been popped. */
+static inline void thread_taken(struct thread *t, struct vring *r)
+{
+	t->n_inflight++;
+	r->n_inflight++;
+}
+
+/* The model: the chain that was popped last of this ring was not needed; it will be popped next. */
+void thread_put_back(struct thread *t, struct vring *r, uint16_t head);
+
+/* The model, before it prepares an entry of the second ring for this head. */
+static inline void thread_goes_aside(struct vring *r, uint16_t head)
+{
+	uint64_t *word = &r->went_aside[head / 64];
+
+	__atomic_store_n(word, *word | UINT64_C(1) << head % 64, __ATOMIC_RELAXED);
+}
 
 /* The model: give a chain back. Visible to the driver after the turn. */
 void thread_push(struct thread *t, struct vring *r, uint16_t head, uint32_t written_len);

@@ -10,14 +10,29 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/fd.h"
+#include "devices/base/log.h"
 
 enum {
 	MAX_RESTRICTIONS = 16,
+	PAGE_LEN = 4096, /* more than the words before the entries take */
 	RING_FLAGS = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_COOP_TASKRUN |
 		     IORING_SETUP_SUBMIT_ALL,
 	SQ_OFFSETS = 7, /* head tail mask entries flags dropped array */
 	CQ_OFFSETS = 7, /* head tail mask entries overflow cqes flags */
 };
+
+static uint64_t narrowed_to = UINT64_MAX;
+
+void uring_narrow(uint64_t opcodes)
+{
+	narrowed_to = opcodes;
+}
+
+/* The flags that every entry has, and none other. */
+static uint8_t flags_of(const struct uring_spec *spec)
+{
+	return spec->files ? IOSQE_FIXED_FILE : 0;
+}
 
 static int restrict_ring(struct io_uring *ring, const struct uring_spec *spec)
 {
@@ -27,13 +42,19 @@ static int restrict_ring(struct io_uring *ring, const struct uring_spec *spec)
 	if (spec->n_opcodes + 2 > MAX_RESTRICTIONS)
 		return -EINVAL;
 	for (uint32_t i = 0; i < spec->n_opcodes; i++) {
+		if (!(narrowed_to >> spec->opcodes[i] & 1)) {
+			log_warning("opcode %u of its I/O rings is not allowed to this device: "
+				    "requests that need it fail",
+				    spec->opcodes[i]);
+			continue;
+		}
 		r[n].opcode = IORING_RESTRICTION_SQE_OP;
 		r[n++].sqe_op = spec->opcodes[i];
 	}
 	r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	r[n++].sqe_flags = IOSQE_FIXED_FILE;
+	r[n++].sqe_flags = flags_of(spec);
 	r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
-	r[n++].sqe_flags = IOSQE_FIXED_FILE;
+	r[n++].sqe_flags = flags_of(spec);
 	return io_uring_register_restrictions(ring, r, n);
 }
 
@@ -48,7 +69,8 @@ static int set_up(struct io_uring *ring, const struct uring_spec *spec, struct i
 	r = io_uring_queue_init_params(spec->n_entries, ring, p);
 	if (r < 0)
 		return r;
-	r = io_uring_register_files(ring, spec->files, spec->n_files);
+	if (spec->files)
+		r = io_uring_register_files(ring, spec->files, spec->n_files);
 	if (r >= 0)
 		r = restrict_ring(ring, spec);
 	if (r >= 0)
@@ -74,11 +96,15 @@ int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
 	}
 	u->ring.ring_fd = fd;
 	u->ring.enter_ring_fd = fd;
+	u->sqe_flags = flags_of(spec);
 	u->open = true;
 	return 0;
 }
 
-/* The geometry that was asked for, and all offsets inside the one map that it implies. */
+/*
+ * The geometry that was asked for, and all offsets inside the one map that it implies, which is
+ * no larger than that geometry needs.
+ */
 static bool params_ok(const struct io_uring_params *p, const struct uring_spec *spec)
 {
 	uint64_t sq_len = p->sq_off.array + (uint64_t)p->sq_entries * sizeof(uint32_t);
@@ -87,6 +113,9 @@ static bool params_ok(const struct io_uring_params *p, const struct uring_spec *
 	const uint32_t *sq = &p->sq_off.head, *cq = &p->cq_off.head;
 
 	if (p->sq_entries != spec->n_entries || p->cq_entries != spec->n_cq_entries)
+		return false;
+	if (len > PAGE_LEN + p->sq_entries * sizeof(uint32_t) +
+			  p->cq_entries * sizeof(struct io_uring_cqe))
 		return false;
 	if (!(p->features & IORING_FEAT_SINGLE_MMAP) || p->flags != RING_FLAGS)
 		return false;
@@ -99,32 +128,50 @@ static bool params_ok(const struct io_uring_params *p, const struct uring_spec *
 	return true;
 }
 
-int uring_take_over(struct uring *u, int fd, const struct uring_spec *spec,
-		    const struct io_uring_params *params)
+int uring_map(struct uring *u, int fd, const struct uring_spec *spec,
+	      const struct io_uring_params *params)
 {
 	struct io_uring_params p = *params;
-	struct io_uring_sq *sq = &u->ring.sq;
 	int r;
 
 	memset(u, 0, sizeof(*u));
 	if (!params_ok(&p, spec))
-		return -EINVAL;
+		return -EBADMSG;
 	r = io_uring_queue_mmap(fd, &p, &u->ring);
 	if (r < 0)
 		return r;
 	u->ring.ring_fd = fd;
 	u->ring.enter_ring_fd = fd;
-	sq->ring_mask = p.sq_entries - 1;
-	sq->ring_entries = p.sq_entries;
+	u->ring.sq.ring_mask = p.sq_entries - 1;
+	u->ring.sq.ring_entries = p.sq_entries;
 	u->ring.cq.ring_mask = p.cq_entries - 1;
 	u->ring.cq.ring_entries = p.cq_entries;
-	/* What was prepared but not taken will be prepared anew. */
+	u->sqe_flags = flags_of(spec);
+	u->mapped = true;
+	return 0;
+}
+
+/* What was prepared but not taken will be prepared anew. */
+void uring_go_on(struct uring *u)
+{
+	struct io_uring_sq *sq = &u->ring.sq;
+
 	sq->sqe_head = sq->sqe_tail = __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
-	for (uint32_t i = 0; i < p.sq_entries; i++)
+	for (uint32_t i = 0; i < sq->ring_entries; i++)
 		sq->array[i] = i;
 	__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
+	u->mapped = false;
 	u->open = true;
-	return 0;
+}
+
+int uring_take_over(struct uring *u, int fd, const struct uring_spec *spec,
+		    const struct io_uring_params *params)
+{
+	int r = uring_map(u, fd, spec, params);
+
+	if (r == 0)
+		uring_go_on(u);
+	return r;
 }
 
 uint32_t uring_owed(const struct uring *u)
@@ -150,7 +197,7 @@ struct io_uring_sqe *uring_sqe(struct uring *u)
 
 	assert(sqe);
 	memset(sqe, 0, sizeof(*sqe));
-	sqe->flags = IOSQE_FIXED_FILE;
+	sqe->flags = u->sqe_flags;
 	u->n_queued++;
 	return sqe;
 }

@@ -28,8 +28,15 @@
  * A worker that a guest has taken over can falsify the shared counters; it then cheats its own
  * disk.
  *
- * The ring is created disabled, restricted to the given opcodes on registered files, then enabled
- * (IORING_REGISTER_RESTRICTIONS): io_uring is not seen by seccomp.
+ * An I/O thread has two rings, and a fence for each. Behind the first one's, all that never went
+ * aside is resubmitted and new requests are served; what may still be owed by the second ring, an
+ * fsync of seconds perhaps, waits for that, and so does whatever is to be submitted to it. What the
+ * fence is for still holds: no request is answered before its own earlier I/O is over. Until then
+ * the driver has no answer, and so no reason to expect an order between that request and others.
+ *
+ * A ring is created disabled, restricted to the given opcodes on registered files (or, for a device
+ * that opens files as it goes, on any descriptor), then enabled (IORING_REGISTER_RESTRICTIONS):
+ * io_uring is not seen by seccomp.
  */
 #pragma once
 
@@ -39,18 +46,27 @@
 
 struct uring {
 	struct io_uring ring;
+	bool mapped; /* it is another worker's still; nothing of it is looked at */
 	bool open;
+	uint8_t sqe_flags; /* of every entry */
 	uint32_t n_queued; /* prepared, not yet submitted */
 };
 
 struct uring_spec {
 	uint32_t n_entries;
 	uint32_t n_cq_entries;
-	const int *files; /* registered; submitted requests name them by index */
+	const int *
+		files; /* registered; submitted requests name them by index. NULL: they name descriptors */
 	uint32_t n_files;
 	const uint8_t *opcodes;
 	uint32_t n_opcodes;
 };
+
+/*
+ * From here on rings are made only for those opcodes of their spec that are in this set, bit n for opcode n; what else is
+ * submitted completes with -EACCES. All are before the first call.
+ */
+void uring_narrow(uint64_t opcodes);
 
 /*
  * Create a ring at descriptor number fd. Its parameters are in *ret_params, for a successor. 0 or a
@@ -59,25 +75,30 @@ struct uring_spec {
 int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
 		 struct io_uring_params *ret_params);
 
-/* Take over the ring at fd from a dead worker. -EINVAL: params, which are hostile, do not fit. */
+/*
+ * Take over the ring at fd from a dead worker. -EBADMSG: params, which are hostile, are not those
+ * of such a ring. Another negative errno: the host's.
+ */
 int uring_take_over(struct uring *u, int fd, const struct uring_spec *spec,
 		    const struct io_uring_params *params);
 
+/*
+ * The same in two steps, the first while the other worker lives: map its ring, and later, when it is
+ * dead, go on with it.
+ */
+int uring_map(struct uring *u, int fd, const struct uring_spec *spec,
+	      const struct io_uring_params *params);
+void uring_go_on(struct uring *u);
+
 /* Completions that the kernel still owes; the fence holds while it is not 0. */
 uint32_t uring_owed(const struct uring *u);
-
-/* Requests that may be in flight at once: the size of the SQ. */
-static inline uint32_t uring_capacity(const struct uring *u)
-{
-	return u->ring.sq.ring_entries;
-}
 
 /* Entries that can still be prepared before a submission. */
 uint32_t uring_room(const struct uring *u);
 
 /*
- * The next free submission entry, for registered file 0. There is one as long as no more than
- * uring_capacity() are in flight.
+ * The next free submission entry, for registered file 0 if there are any. There is one as long as there is room
+ * (uring_room).
  */
 struct io_uring_sqe *uring_sqe(struct uring *u);
 
@@ -99,5 +120,9 @@ struct uring_completion {
 	uint64_t tag;
 	int32_t res;
 };
+static inline bool uring_has_completions(const struct uring *u)
+{
+	return u->open && *u->ring.cq.khead != __atomic_load_n(u->ring.cq.ktail, __ATOMIC_RELAXED);
+}
 uint32_t uring_peek(struct uring *u, struct uring_completion *ret, uint32_t max);
 void uring_advance(struct uring *u, uint32_t n);

@@ -22,15 +22,19 @@
 #include "devices/process/confine.h"
 #include "devices/process/fault.h"
 #include "devices/process/rings.h"
+#include "devices/process/standby.h"
 #include "devices/process/state.h"
 #include "devices/process/sweep.h"
 #include "devices/process/tell.h"
 #include "devices/process/thread.h"
 
 struct worker {
+	const struct program *program;
 	const struct options *options;
+	bool ahead; /* another worker is at work, it is not our turn yet */
 	struct model *model;
 	struct state *state;
+	struct state_thread *shared; /* its threads' words; the main thread's is the first */
 	struct memory memory;
 	struct session session;
 	struct rings rings;
@@ -47,11 +51,20 @@ struct worker {
 /* One worker a process. Static: nothing in a worker is allocated after its start. */
 static struct worker the_worker;
 
+/* Ahead of its turn a worker leaves no word: the next one will try the same, and say so. */
+static _Noreturn void leave_early(struct worker *w, enum state_end end)
+{
+	if (w->ahead)
+		syscall(SYS_exit_group, CONTRACT_EXIT_HOST);
+	fault_leave(w->state, end);
+}
+
 static _Noreturn void fail(struct worker *w, const char *what, int error)
 {
-	log_error("%s: %s", what, strerror(-error));
-	tell_text(CONTRACT_MSG_FAILED, "%s: %s", what, strerror(-error));
-	fault_leave(w->state, STATE_END_HOST);
+	log_error("%s%s: %s", w->ahead ? "stand-by: " : "", what, strerror(-error));
+	if (!w->ahead)
+		tell_text(CONTRACT_MSG_FAILED, "%s: %s", what, strerror(-error));
+	leave_early(w, STATE_END_HOST);
 }
 
 /* Threads */
@@ -78,22 +91,44 @@ static void start_threads(struct worker *w)
 		t->index = i;
 		t->worker = w;
 		t->state = w->state;
+		t->shared = &w->shared[i + 1];
+		t->begin = w->program->thread_begin;
 		r = thread_start(t);
 		if (r < 0)
 			fail(w, "cannot start an I/O thread", r);
 	}
 }
 
-static void open_threads(struct worker *w)
+static void prepare_threads(struct worker *w)
 {
 	for (uint32_t i = 0; i < w->n_threads; i++) {
 		int r;
 
 		w->threads[i].model = w->model;
-		r = thread_open(&w->threads[i]);
+		r = thread_prepare(&w->threads[i]);
+		if (r == -EBADMSG) {
+			log_error("what the state says of an I/O ring does not pass its checks");
+			leave_early(w, STATE_END_STATE);
+		}
 		if (r < 0)
 			fail(w, "an I/O thread cannot be prepared", r);
 	}
+}
+
+static void open_threads(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->n_threads; i++) {
+		int r = thread_open(&w->threads[i]);
+
+		if (r < 0)
+			fail(w, "an I/O thread cannot be prepared", r);
+	}
+}
+
+/* The same for every worker of a sandbox: where there is no companion, there was none. */
+static bool has_companion(const struct worker *w)
+{
+	return w->program->uses_rings && !w->options->no_io_uring;
 }
 
 static void start_aside(struct worker *w)
@@ -101,6 +136,8 @@ static void start_aside(struct worker *w)
 	struct uring *urings[CONTRACT_MAX_THREADS];
 	int r;
 
+	if (!has_companion(w))
+		return;
 	for (uint32_t i = 0; i < w->n_threads; i++)
 		urings[i] = &w->threads[i].aside;
 	r = aside_start(w->state, urings, w->n_threads);
@@ -117,7 +154,7 @@ static void await_threads(struct worker *w)
 		syscall(SYS_futex, &w->n_prepared, FUTEX_WAIT_PRIVATE, n, NULL, NULL, 0);
 	if (w->prepare_result)
 		fail(w, "an I/O thread cannot be prepared", -(int)w->prepare_result);
-	r = aside_await();
+	r = has_companion(w) ? aside_await() : 0;
 	if (r < 0)
 		fail(w, "the companion thread cannot be prepared", r);
 }
@@ -132,10 +169,11 @@ void worker_tell_resumed(struct worker *w)
 {
 	uint64_t died = w->state->died_ns;
 
+	/* The main thread may be leaving just now: then there is nothing that has recovered. */
 	if (__atomic_add_fetch(&w->n_resumed, 1, __ATOMIC_ACQ_REL) < w->n_threads || died == 0 ||
-	    w->state->session_over)
+	    __atomic_load_n(&w->state->session_over, __ATOMIC_RELAXED))
 		return;
-	tell_recovered(w->state->generation, clock_now_ns() - died);
+	tell_recovered(w->options->resume.generation, clock_now_ns() - died);
 }
 
 void worker_tell_poison(struct worker *w, uint32_t ring, uint16_t head)
@@ -164,22 +202,32 @@ static void op_reset(struct device *d, struct image *im)
 	the_worker.model->ops->reset(d, im);
 }
 
+static bool op_mtu_set(struct device *d, struct image *im, uint64_t mtu)
+{
+	return the_worker.model->ops->mtu_set(d, im, mtu);
+}
+
+static bool op_announce(struct device *d, const uint8_t mac[6])
+{
+	return the_worker.model->ops->announce(d, mac);
+}
+
 /* Waiting for I/O is not hanging: the watchdog looks at the I/O threads meanwhile. */
 static void op_still(struct device *d, enum device_stillness s)
 {
-	struct state_thread *me = &the_worker.state->thread[0];
+	struct state_thread *me = &the_worker.shared[0];
 
-	__atomic_store_n(&me->idle, 1, __ATOMIC_RELAXED);
+	state_thread_blocks(me);
 	thread_still(the_worker.threads, the_worker.n_threads, s);
-	__atomic_store_n(&me->idle, 0, __ATOMIC_RELAXED);
+	state_thread_goes_on(me);
 }
 
 static void op_apply(struct device *d, const struct image *im)
 {
 	struct worker *w = &the_worker;
 
-	rings_apply(&w->rings, im);
 	w->model->ops->configure(d, im);
+	rings_apply(&w->rings, im);
 	thread_run(w->threads, w->n_threads);
 }
 
@@ -197,6 +245,8 @@ static const struct device_ops worker_device_ops = {
 	.config_read = op_config_read,
 	.config_write = op_config_write,
 	.reset = op_reset,
+	.mtu_set = op_mtu_set,
+	.announce = op_announce,
 	.still = op_still,
 	.apply = op_apply,
 	.ring_fresh = op_ring_fresh,
@@ -205,53 +255,31 @@ static const struct device_ops worker_device_ops = {
 
 /* Start */
 
-/* Requests, or a message, that were in hand when the last worker faulted become suspects. */
-static void raise_suspicion(struct worker *w)
-{
-	struct state *s = w->state;
-	bool fault = s->fault.signo && !s->fault.counted;
-
-	for (uint32_t i = 1; i < STATE_THREADS; i++) {
-		uint32_t suspect = s->thread[i].suspect;
-		uint32_t ring = (suspect - 1) >> 16, head = (suspect - 1) & 0xffff;
-
-		if (fault && suspect && ring < w->options->queues && head < QUEUE_MAX_SIZE &&
-		    s->suspicion[ring][head] < UINT8_MAX)
-			s->suspicion[ring][head]++;
-		s->thread[i].suspect = 0;
-	}
-	if (fault && s->message_in_hand && s->fault.thread == 0)
-		s->session_faults++;
-	s->message_in_hand = 0;
-	s->fault.counted = 1;
-}
-
 static void open_state(struct worker *w)
 {
-	w->state = state_map();
+	w->state = state_map(w->program->state_len);
 	if (!w->state) {
 		log_error("state cannot be mapped: %s", strerror(errno));
-		syscall(SYS_exit_group, CONTRACT_EXIT_HOST);
+		syscall(SYS_exit_group,
+			errno == EBADMSG ? CONTRACT_EXIT_STATE : CONTRACT_EXIT_HOST);
 	}
-	if (!state_check(w->state))
-		fault_leave(w->state, STATE_END_STATE);
-	crash_arm(&w->state->crash_hits);
+	w->shared = state_threads(w->state, w->options->resume.generation);
 }
 
 static void begin_process(struct worker *w)
 {
 	int r;
 
-	prctl(PR_SET_NAME, "vmdev-worker", 0, 0, 0);
+	prctl(PR_SET_NAME, w->ahead ? "vmdev-standby" : "vmdev-worker", 0, 0, 0);
 	/* Should the keeper of a program run by hand die, nobody would start the next worker. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (w->options->mode == OPTIONS_ARRANGED && getppid() != w->options->keeper)
 		syscall(SYS_exit_group, CONTRACT_EXIT_HOST);
-	r = fault_init(w->state, &w->memory);
+	r = fault_thread_init(0);
 	if (r == 0)
-		r = fault_thread_init(0);
-	if (r == 0)
-		r = state_thread_register(w->state, 0);
+		r = state_register(w->shared);
+	if (r == 0 && w->program->begin)
+		r = w->program->begin();
 	if (r < 0)
 		fail(w, "the worker cannot be prepared", r);
 }
@@ -290,7 +318,7 @@ static void load_session(struct worker *w)
 		__atomic_store_n(&w->state->session_begun, 1, __ATOMIC_RELEASE);
 	}
 	loaded = session_load(&w->session, store, &w->model->device, &w->memory,
-			      CONTRACT_FD_SESSION, CONTRACT_FD_LIMIT);
+			      CONTRACT_FD_SESSION, (int)w->program->fd_limit);
 	if (loaded == SESSION_UNUSABLE) {
 		log_error("state does not pass its checks");
 		fault_leave(w->state, STATE_END_STATE);
@@ -302,9 +330,27 @@ static void load_session(struct worker *w)
 	}
 	w->session.inflight_fd = CONTRACT_FD_INFLIGHT;
 	w->session.inflight_offset = rings_region_len(w->options->queues, w->options->queue_size);
-	stray = sweep_session(&w->session, fresh && w->options->connected);
+	stray = sweep_session(&w->session, w->model, fresh && w->options->connected);
 	if (stray >= 0)
 		session_connect(&w->session, stray);
+}
+
+/* The device type's part of the state. Not if the session is over: it is not looked at any more. */
+static void attach_model(struct worker *w)
+{
+	void *part;
+	int r;
+
+	if (!w->model->ops->attach || w->state->session_over)
+		return;
+	part = state_map_device(w->program->state_len);
+	r = part ? w->model->ops->attach(&w->model->device, part) : -errno;
+	if (r == -EBADMSG) {
+		log_error("the device's part of the state does not pass its checks");
+		fault_leave(w->state, STATE_END_STATE);
+	}
+	if (r < 0)
+		fail(w, "the device's part of the state cannot be used", r);
 }
 
 static bool connected(const struct worker *w)
@@ -314,8 +360,11 @@ static bool connected(const struct worker *w)
 
 static void open_rings(struct worker *w)
 {
-	int r = rings_init(&w->rings, w->state, &w->memory, w->threads, w->n_threads,
-			   w->options->queues, w->options->queue_size, w->model);
+	const struct rings_spec spec = { .n_threads = w->n_threads,
+					 .n_queues = w->options->queues,
+					 .queue_size = w->options->queue_size,
+					 .thread_of = w->program->thread_of };
+	int r = rings_init(&w->rings, w->state, &w->memory, w->threads, w->model, &spec);
 
 	if (r < 0)
 		fail(w, "the in-flight region cannot be mapped", r);
@@ -420,8 +469,10 @@ static void serve_control(struct worker *w)
 		epoll_ctl(w->epoll, EPOLL_CTL_DEL, CONTRACT_FD_CONTROL, NULL);
 		return;
 	}
-	if (wire_get_u32(&r) == CONTRACT_MSG_STOP && wire_done(&r))
+	if (wire_get_u32(&r) == CONTRACT_MSG_STOP && wire_done(&r)) {
+		CRASH_POINT("worker.stop_seen");
 		leave(w, STATE_END_STOPPED);
+	}
 	syscall(SYS_recvmmsg, CONTRACT_FD_CONTROL, &m, 1, MSG_DONTWAIT, NULL);
 	log_warning("a message of vmdevd that this version does not know");
 }
@@ -440,15 +491,15 @@ static void serve_event(struct worker *w, int fd)
 
 static _Noreturn void serve(struct worker *w)
 {
-	struct state_thread *me = &w->state->thread[0];
+	struct state_thread *me = &w->shared[0];
 
 	for (;;) {
 		struct epoll_event ev;
 		int n;
 
-		__atomic_store_n(&me->idle, 1, __ATOMIC_RELAXED);
+		state_thread_blocks(me);
 		n = epoll_wait(w->epoll, &ev, 1, -1);
-		__atomic_store_n(&me->idle, 0, __ATOMIC_RELAXED);
+		state_thread_goes_on(me);
 		__atomic_store_n(&me->beat, me->beat + 1, __ATOMIC_RELAXED);
 		if (n == 1)
 			serve_event(w, ev.data.fd);
@@ -476,35 +527,83 @@ static void resume_session(struct worker *w)
 		serve_peer(w);
 }
 
-_Noreturn void worker_main(const struct program *program, const struct options *o, void *config)
+static void create_model(struct worker *w, void *config)
 {
-	struct worker *w = &the_worker;
-	uint32_t generation;
+	w->model = w->program->create(config, w->options);
+	if (!w->model) {
+		if (!w->ahead)
+			tell_text(CONTRACT_MSG_FAILED, "the device cannot be set up: see its log");
+		leave_early(w, STATE_END_HOST);
+	}
+	w->model->device.ops = &worker_device_ops;
+}
+
+/* The worker of this generation is at work from here on. */
+static void begin_turn(struct worker *w)
+{
 	int r;
 
-	w->options = o;
-	w->n_threads = o->resume.n_threads;
+	w->ahead = false;
+	crash_arm(&w->state->crash_hits);
+	r = fault_init(w->state, w->shared, &w->memory);
+	if (r < 0)
+		fail(w, "the worker cannot be prepared", r);
+}
+
+static void await_turn(struct worker *w)
+{
+	await_threads(w);
+	standby_await_turn(w->options->keeper);
+	prctl(PR_SET_NAME, "vmdev-worker", 0, 0, 0);
+	begin_turn(w);
+}
+
+/* What the last worker's end has no part in: worker.h, 1 to 4. */
+static void prepare(struct worker *w, void *config)
+{
 	open_state(w);
+	if (!w->ahead)
+		begin_turn(w);
 	begin_process(w);
-	raise_suspicion(w);
 	/* Threads take a while to appear; what they will serve is opened meanwhile. */
 	start_threads(w);
 	start_aside(w);
-	w->model = program->create(config, o);
-	if (!w->model) {
-		tell_text(CONTRACT_MSG_FAILED, "the device cannot be set up: see its log");
-		fault_leave(w->state, STATE_END_HOST);
-	}
-	w->model->device.ops = &worker_device_ops;
+	create_model(w, config);
+	open_rings(w);
+	prepare_threads(w);
+}
+
+/* What it left: worker.h, 5 to 7. */
+static void take_over(struct worker *w)
+{
+	state_raise_suspicion(w->state, w->options->queues);
+	attach_model(w);
 	if (w->state->session_faults >= WORKER_POISON_LIMIT)
 		w->state->session_over = STATE_END_SESSION;
 	if (!w->state->session_over)
 		load_session(w);
 	begin_loop(w);
-	open_rings(w);
 	if (!aside_shut_out(w->state))
 		fault_leave(w->state, STATE_END_STATE);
 	open_threads(w);
+}
+
+_Noreturn void worker_main(const struct program *program, const struct options *o, void *config,
+			   bool ahead)
+{
+	struct worker *w = &the_worker;
+	uint32_t generation = o->resume.generation;
+	int r;
+
+	w->program = program;
+	w->options = o;
+	w->n_threads = o->resume.n_threads;
+	uring_narrow(o->uring_opcodes);
+	w->ahead = ahead;
+	prepare(w, config);
+	if (ahead)
+		await_turn(w);
+	take_over(w);
 	await_threads(w);
 	r = confine_worker(o->mode == OPTIONS_CONTRACT);
 	if (r < 0)
@@ -515,7 +614,6 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 	op_apply(&w->model->device, session_image(&w->session));
 	__atomic_store_n(&w->state->ready, 1, __ATOMIC_RELEASE);
 	release_threads(w);
-	generation = w->state->generation;
 	tell(CONTRACT_MSG_READY, 1, &generation);
 	/* The last worker may have died before it told. */
 	if (connected(w))

@@ -37,11 +37,18 @@ struct device_ops {
 	void (*ring_fresh)(struct device *d, uint32_t index);
 	/* Next available index of a started ring, drained (GET_VRING_BASE). */
 	uint16_t (*ring_base)(struct device *d, uint32_t index);
+
+	/* NET_SET_MTU: the largest packet that the guest is told of. False: it cannot be. */
+	bool (*mtu_set)(struct device *d, struct image *im, uint64_t mtu);
+	/* SEND_RARP: tell the network where this address is now. False: it cannot be. */
+	bool (*announce)(struct device *d, const uint8_t mac[6]);
 };
 
 struct device {
 	const struct device_ops *ops;
-	uint64_t features; /* offered, without FEATURE_VHOST_PROTOCOL_FEATURES */
+	uint64_t features;	    /* offered, without FEATURE_VHOST_PROTOCOL_FEATURES */
+	uint64_t protocol_features; /* of this type, beside those of all (request.h) */
+	uint64_t protocol_without;  /* of those of all, what this type does not offer */
 	uint32_t n_queues;
 	uint32_t queue_size; /* largest accepted */
 	uint32_t config_len; /* bytes of the configuration space */

@@ -58,9 +58,14 @@ enum session_verdict owner_reset(struct request *r)
 	return SESSION_OK;
 }
 
+static uint64_t protocol_offered(const struct request *r)
+{
+	return session_protocol_features(r->session->device);
+}
+
 enum session_verdict protocol_feature_get(struct request *r)
 {
-	request_answer_u64(r, REQUEST_PROTOCOL_FEATURES);
+	request_answer_u64(r, protocol_offered(r));
 	return SESSION_OK;
 }
 
@@ -68,7 +73,7 @@ enum session_verdict protocol_feature_set(struct request *r)
 {
 	uint64_t features = r->message->payload.u64;
 
-	if (features & ~REQUEST_PROTOCOL_FEATURES) {
+	if (features & ~protocol_offered(r)) {
 		r->session->detail = "protocol features that were not offered";
 		return SESSION_VALUE;
 	}
@@ -76,6 +81,10 @@ enum session_verdict protocol_feature_set(struct request *r)
 	return SESSION_OK;
 }
 
+/*
+ * Virtqueues. (QEMU takes it for pairs of a network card, and wants at least as many as it has; User Mode
+ * Linux takes it as it is, and wants the control queue to be among them.)
+ */
 enum session_verdict queue_num_get(struct request *r)
 {
 	request_answer_u64(r, r->session->device->n_queues);
@@ -173,4 +182,20 @@ enum session_verdict backreq_fd_set(struct request *r)
 	request_close_later(r, r->next->backreq);
 	r->next->backreq = request_take_fd(r, 0);
 	return SESSION_OK;
+}
+
+/* A type that offers the protocol features has the operations. */
+enum session_verdict mtu_set(struct request *r)
+{
+	struct device *d = r->session->device;
+
+	return d->ops->mtu_set(d, r->next, r->message->payload.u64) ? SESSION_OK : SESSION_REFUSED;
+}
+
+/* The address is in the first six bytes of the payload. */
+enum session_verdict rarp_send(struct request *r)
+{
+	struct device *d = r->session->device;
+
+	return d->ops->announce(d, r->message->payload.bytes) ? SESSION_OK : SESSION_REFUSED;
 }

@@ -26,6 +26,8 @@ enum proto_request {
 	PROTO_SET_PROTOCOL_FEATURES = 16,
 	PROTO_GET_QUEUE_NUM = 17,
 	PROTO_SET_VRING_ENABLE = 18,
+	PROTO_SEND_RARP = 19,
+	PROTO_NET_SET_MTU = 20,
 	PROTO_SET_BACKEND_REQ_FD = 21,
 	PROTO_GET_CONFIG = 24,
 	PROTO_SET_CONFIG = 25,
@@ -46,7 +48,9 @@ enum proto_backend_request {
 
 #define PROTO_F_MQ		    (UINT64_C(1) << 0)
 #define PROTO_F_LOG_SHMFD	    (UINT64_C(1) << 1)
+#define PROTO_F_RARP		    (UINT64_C(1) << 2)
 #define PROTO_F_REPLY_ACK	    (UINT64_C(1) << 3)
+#define PROTO_F_NET_MTU		    (UINT64_C(1) << 4)
 #define PROTO_F_BACKEND_REQ	    (UINT64_C(1) << 5)
 #define PROTO_F_CONFIG		    (UINT64_C(1) << 9)
 #define PROTO_F_INFLIGHT_SHMFD	    (UINT64_C(1) << 12)

@@ -17,9 +17,11 @@
 			 DEVICE_##stand, REQUEST_##answer }
 
 /*
- * GET_VRING_BASE, SET_VRING_NUM and _BASE drain because they stop the ring or find it stopped;
- * memory goes away only when no I/O uses it. SET_VRING_ENABLE drains because User Mode Linux frees
- * a ring's memory after disabling it, without GET_VRING_BASE.
+ * What may stop a ring drains it first: GET_VRING_BASE, SET_VRING_NUM, _ADDR and _BASE,
+ * SET_INFLIGHT_FD, resets. (A ring that is not enabled has requests in flight too, if it was
+ * started with some on record.) Memory goes away only when no I/O uses it. SET_VRING_ENABLE drains
+ * because User Mode Linux frees a ring's memory after disabling it, without GET_VRING_BASE.
+ * The table's lines are longer than others: one request is one line.
  */
 static const struct request_row rows[PROTO_REQUEST_LIMIT] = {
 	/*  request               handler               size                  fds   phase     feature              still    reply */
@@ -31,7 +33,7 @@ static const struct request_row rows[PROTO_REQUEST_LIMIT] = {
 	ROW(SET_LOG_BASE,         log_base_set,         16, 16,               1, 1, ANY,      PROTO_F_LOG_SHMFD,   PAUSED,  ANSWER),
 	ROW(SET_LOG_FD,           log_fd_set,           0, U64_LEN,           1, 1, ANY,      0,                   RUNNING, ACK),
 	ROW(SET_VRING_NUM,        vring_num_set,        STATE_LEN, STATE_LEN, 0, 0, ANY,      0,                   DRAINED, ACK),
-	ROW(SET_VRING_ADDR,       vring_addr_set,       40, 40,               0, 0, ANY,      0,                   PAUSED,  ACK),
+	ROW(SET_VRING_ADDR,       vring_addr_set,       40, 40,               0, 0, ANY,      0,                   DRAINED, ACK),
 	ROW(SET_VRING_BASE,       vring_base_set,       STATE_LEN, STATE_LEN, 0, 0, ANY,      0,                   DRAINED, ACK),
 	ROW(GET_VRING_BASE,       vring_base_get,       STATE_LEN, STATE_LEN, 0, 0, ANY,      0,                   DRAINED, ANSWER),
 	ROW(SET_VRING_KICK,       vring_kick_set,       U64_LEN, U64_LEN,     0, 1, FEATURES, 0,                   PAUSED,  ACK),
@@ -40,7 +42,9 @@ static const struct request_row rows[PROTO_REQUEST_LIMIT] = {
 	ROW(GET_PROTOCOL_FEATURES, protocol_feature_get, 0, 0,                0, 0, ANY,      0,                   RUNNING, ANSWER),
 	ROW(SET_PROTOCOL_FEATURES, protocol_feature_set, U64_LEN, U64_LEN,    0, 0, ANY,      0,                   RUNNING, ACK),
 	ROW(GET_QUEUE_NUM,        queue_num_get,        0, 0,                 0, 0, ANY,      PROTO_F_MQ,          RUNNING, ANSWER),
-	ROW(SET_VRING_ENABLE,     vring_enable_set,     STATE_LEN, STATE_LEN, 0, 0, FEATURES, 0,                   DRAINED, ACK),
+	ROW(SET_VRING_ENABLE,     vring_enable_set,     STATE_LEN, STATE_LEN, 0, 0, ANY,      0,                   DRAINED, ACK),
+	ROW(SEND_RARP,            rarp_send,            U64_LEN, U64_LEN,     0, 0, ANY,      PROTO_F_RARP,        PAUSED,  ACK),
+	ROW(NET_SET_MTU,          mtu_set,              U64_LEN, U64_LEN,     0, 0, ANY,      PROTO_F_NET_MTU,     PAUSED,  ACK),
 	ROW(SET_BACKEND_REQ_FD,   backreq_fd_set,       0, U64_LEN,           1, 1, ANY,      PROTO_F_BACKEND_REQ, RUNNING, ACK),
 	ROW(GET_CONFIG,           config_get,           CONFIG_MIN, CONFIG_MAX, 0, 0, ANY,    PROTO_F_CONFIG,      RUNNING, ANSWER),
 	ROW(SET_CONFIG,           config_set,           CONFIG_MIN, CONFIG_MAX, 0, 0, ANY,    PROTO_F_CONFIG,      DRAINED, ACK),

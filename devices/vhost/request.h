@@ -71,6 +71,8 @@ enum session_verdict status_set(struct request *r);
 enum session_verdict config_get(struct request *r);
 enum session_verdict config_set(struct request *r);
 enum session_verdict backreq_fd_set(struct request *r);
+enum session_verdict mtu_set(struct request *r);
+enum session_verdict rarp_send(struct request *r);
 
 enum session_verdict mem_table_set(struct request *r); /* share.c */
 enum session_verdict mem_slots_get(struct request *r);
@@ -91,9 +93,17 @@ enum session_verdict vring_err_set(struct request *r);
 enum session_verdict vring_enable_set(struct request *r);
 /* Stop all rings in the image, as a reset does. */
 void vring_stop_all(struct image *im);
+/* Stop those that are disabled; false: there is one that runs. */
+bool vring_setting_up_all(struct request *r);
 
-/* Protocol features that this library implements. */
+/* Protocol features of every device; a type's own are in struct device. */
 #define REQUEST_PROTOCOL_FEATURES                                                                  \
 	(PROTO_F_MQ | PROTO_F_LOG_SHMFD | PROTO_F_REPLY_ACK | PROTO_F_BACKEND_REQ |                \
 	 PROTO_F_CONFIG | PROTO_F_INFLIGHT_SHMFD | PROTO_F_RESET_DEVICE |                          \
 	 PROTO_F_CONFIGURE_MEM_SLOTS | PROTO_F_STATUS)
+
+/* What is offered to the front-end. */
+static inline uint64_t session_protocol_features(const struct device *d)
+{
+	return (REQUEST_PROTOCOL_FEATURES & ~d->protocol_without) | d->protocol_features;
+}

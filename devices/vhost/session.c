@@ -18,7 +18,7 @@ const char *session_verdict_to_string(enum session_verdict v)
 		[SESSION_UNKNOWN] = "unknown request",
 		[SESSION_SIZE] = "payload size does not fit the request",
 		[SESSION_FDS] = "number of file descriptors does not fit the request",
-		[SESSION_PHASE] = "request not allowed before SET_FEATURES",
+		[SESSION_PHASE] = "request not allowed now",
 		[SESSION_FEATURE] = "request belongs to a feature that was not negotiated",
 		[SESSION_VALUE] = "value out of range",
 		[SESSION_MEMORY] = "memory region cannot be used",
@@ -87,11 +87,14 @@ enum session_loaded session_load(struct session *s, struct image_store *store,
 			    .fd_limit = fd_limit,
 			    .features = device->features | FEATURE_VHOST_LOG_ALL |
 					FEATURE_VHOST_PROTOCOL_FEATURES,
-			    .protocol_features = REQUEST_PROTOCOL_FEATURES },
+			    .protocol_features = session_protocol_features(device) },
 	};
 	/* The image that is not current may be half written: it is never read. */
-	if (store->current > 1 || !slot_good(s, store->current) ||
-	    !image_check(session_image(s), &s->limits))
+	s->current = __atomic_load_n(&store->current, __ATOMIC_ACQUIRE);
+	if (s->current > 1 || !slot_good(s, s->current))
+		return SESSION_UNUSABLE;
+	s->image = store->image[s->current];
+	if (!image_check(&s->image, &s->limits))
 		return SESSION_UNUSABLE;
 	return map_memory(s, session_image(s)) ? SESSION_LOADED : SESSION_MEMORY_GONE;
 }
@@ -99,19 +102,20 @@ enum session_loaded session_load(struct session *s, struct image_store *store,
 /* The image and slots that the next commit makes current, as a copy of today's. */
 static struct image *begin(struct session *s)
 {
-	uint32_t i = 1 - s->store->current;
-
-	s->store->image[i] = s->store->image[1 - i];
-	slot_reset(s->store, i);
+	s->next = s->image;
+	slot_reset(s->store, 1 - s->current);
 	s->n_closing = 0;
 	CRASH_POINT("session.begun");
-	return &s->store->image[i];
+	return &s->next;
 }
 
 static void commit(struct session *s)
 {
+	s->current = 1 - s->current;
+	s->image = s->next;
+	s->store->image[s->current] = s->next;
 	CRASH_POINT("session.prepared");
-	__atomic_store_n(&s->store->current, 1 - s->store->current, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->store->current, s->current, __ATOMIC_RELEASE);
 	CRASH_POINT("session.committed");
 }
 
@@ -174,13 +178,15 @@ static enum session_verdict run(struct session *s, const struct message *m)
 	if (!row)
 		return SESSION_UNKNOWN;
 	v = request_check(row, m, session_image(s));
+	if (v == SESSION_PHASE)
+		s->detail = "SET_FEATURES has to come first";
 	if (v != SESSION_OK)
 		return v;
 	if (row->still != DEVICE_RUNNING)
 		d->ops->still(d, row->still);
 	memcpy(r.fds, m->fds, sizeof(r.fds));
 	r.next = begin(s);
-	r.tx = &s->store->tx[1 - s->store->current];
+	r.tx = &s->store->tx[1 - s->current];
 	v = handle(&r, row);
 	if (v != SESSION_OK)
 		return v;
@@ -194,7 +200,7 @@ static enum session_verdict run(struct session *s, const struct message *m)
 
 static enum session_verdict send_reply(struct session *s, bool *ret_blocked)
 {
-	struct message_tx *tx = &s->store->tx[s->store->current];
+	struct message_tx *tx = &s->store->tx[s->current];
 	enum message_verdict v = message_send(tx, session_image(s)->connection);
 
 	*ret_blocked = v == MESSAGE_AGAIN;
@@ -203,7 +209,7 @@ static enum session_verdict send_reply(struct session *s, bool *ret_blocked)
 
 static enum session_verdict receive(struct session *s, struct message *m, bool *ret_again)
 {
-	struct message_rx *rx = &s->store->rx[s->store->current];
+	struct message_rx *rx = &s->store->rx[s->current];
 	enum message_verdict v = message_receive(rx, session_image(s)->connection, m);
 
 	*ret_again = v == MESSAGE_AGAIN;
@@ -242,9 +248,11 @@ enum session_verdict session_step(struct session *s, bool *ret_blocked)
 
 void session_for_each_fd(const struct session *s, void (*fn)(int fd, void *arg), void *arg)
 {
-	const struct message_rx *rx = &s->store->rx[s->store->current];
+	const struct message_rx *rx = &s->store->rx[s->current];
+
+	uint32_t n_fds = __atomic_load_n(&rx->part.n_fds, __ATOMIC_RELAXED);
 
 	image_for_each_fd(session_image(s), fn, arg);
-	for (uint32_t i = 0; i < rx->part.n_fds; i++)
+	for (uint32_t i = 0; i < n_fds && i < PROTO_FDS_MAX; i++)
 		fn(rx->fds[i], arg);
 }

@@ -45,6 +45,8 @@ const char *session_verdict_to_string(enum session_verdict v);
 
 struct session {
 	struct image_store *store;
+	uint32_t current;	  /* as in the store */
+	struct image image, next; /* the current one as it was checked or made; one in the making */
 	struct device *device;
 	struct memory *memory; /* the worker's; this file and its handlers change it */
 	struct image_limits limits;
@@ -75,7 +77,7 @@ enum session_loaded session_load(struct session *s, struct image_store *store,
 
 static inline const struct image *session_image(const struct session *s)
 {
-	return &s->store->image[s->store->current];
+	return &s->image;
 }
 
 /* A front-end has connected on socket; the session owns it now. */

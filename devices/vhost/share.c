@@ -190,9 +190,8 @@ enum session_verdict inflight_fd_set(struct request *r)
 		return refuse(r, MEMORY_SHORT);
 	if (p->mmap_offset % INFLIGHT_ALIGN || !inflight_mappable(r->fds[0], p))
 		return refuse(r, MEMORY_UNMAPPABLE);
-	for (uint32_t i = 0; i < r->session->device->n_queues; i++)
-		if (r->next->vrings[i].started && r->next->vrings[i].enabled)
-			return SESSION_PHASE;
+	if (!vring_setting_up_all(r))
+		return SESSION_PHASE;
 	request_close_later(r, r->next->inflight_fd);
 	r->next->inflight_fd = request_take_fd(r, 0);
 	r->next->inflight_len = p->mmap_size;

@@ -6,8 +6,9 @@
  * checked.
  *
  * A ring starts when SET_VRING_KICK comes and stops with GET_VRING_BASE. User Mode Linux never
- * sends the latter: it disables the ring and sets it up anew, so SET_VRING_NUM and SET_VRING_BASE
- * stop a ring that is disabled, and are refused on one that runs.
+ * sends the latter: it disables the ring and sets it up anew. So SET_VRING_NUM, SET_VRING_BASE and
+ * SET_INFLIGHT_FD stop a ring that is disabled, and are refused on one that runs; SET_VRING_ADDR
+ * stops one that is disabled.
  */
 #include "devices/vhost/request.h"
 #include "devices/virtio/feature.h"
@@ -46,6 +47,14 @@ static bool vring_setting_up(struct request *r, struct image_vring *v)
 		return false;
 	}
 	vring_stop(v);
+	return true;
+}
+
+bool vring_setting_up_all(struct request *r)
+{
+	for (uint32_t i = 0; i < r->session->device->n_queues; i++)
+		if (!vring_setting_up(r, &r->next->vrings[i]))
+			return false;
 	return true;
 }
 
@@ -140,8 +149,9 @@ static struct image_vring *vring_of_fd(struct request *r)
 
 /*
  * A kick for a started ring replaces the descriptor; for any other it starts the ring. With the
- * front-end's in-flight region its record decides where the ring goes on; our own is of the past
- * then, and is emptied before the commit, so that a successor begins at base too.
+ * front-end's in-flight region, its record decides where the ring goes on. Without, what our own
+ * region holds is of the ring's earlier life: it is emptied before the commit, so that a
+ * successor begins at base too.
  */
 enum session_verdict vring_kick_set(struct request *r)
 {
@@ -187,7 +197,9 @@ enum session_verdict vring_enable_set(struct request *r)
 
 	if (!v || p->num > 1)
 		return SESSION_VALUE;
-	if (!feature_has(r->next->features, FEATURE_VHOST_PROTOCOL_FEATURES))
+	/* QEMU enables a network card's rings before it acknowledges features. */
+	if (r->next->features_set &&
+	    !feature_has(r->next->features, FEATURE_VHOST_PROTOCOL_FEATURES))
 		return SESSION_FEATURE;
 	v->enabled = (uint8_t)p->num;
 	return SESSION_OK;

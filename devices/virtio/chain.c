@@ -16,8 +16,9 @@ static const char *const chain_verdicts[] = {
 	[CHAIN_INDIRECT_LEN] = "an indirect table of unusable length",
 	[CHAIN_TOO_SHORT] = "a chain without room for an answer",
 	[CHAIN_INDIRECT_OFF] = "an indirect descriptor without the feature",
+	[CHAIN_POISON] = "a descriptor chain that crashes the device again and again",
 };
-static_assert(sizeof(chain_verdicts) / sizeof(chain_verdicts[0]) == CHAIN_INDIRECT_OFF + 1,
+static_assert(sizeof(chain_verdicts) / sizeof(chain_verdicts[0]) == CHAIN_POISON + 1,
 	      "a text for each verdict");
 
 const char *chain_verdict_to_string(enum chain_verdict v)

@@ -39,6 +39,7 @@ enum chain_verdict {
 	CHAIN_INDIRECT_LEN,    /* a table whose length is 0 or no multiple of 16 or too large */
 	CHAIN_TOO_SHORT,       /* for the device type: no room for what it must answer */
 	CHAIN_INDIRECT_OFF,    /* indirect although the feature was not negotiated */
+	CHAIN_POISON,	       /* whoever walks it crashes (queue.h: queue_watch) */
 };
 const char *chain_verdict_to_string(enum chain_verdict v);
 

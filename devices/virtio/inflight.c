@@ -97,22 +97,27 @@ static void inflight_sort(struct inflight_entry *entries, uint32_t n)
 	}
 }
 
-/* What is in flight; each field is loaded once. */
+/*
+ * What is in flight; each field is loaded once. *ret_last: the highest counter, also of requests given back, so that
+ * numbers go on over deaths and name one request each.
+ */
 static uint32_t inflight_collect(struct inflight_region *region, uint32_t size,
-				 struct inflight_entry *entries)
+				 struct inflight_entry *entries, uint64_t *ret_last)
 {
 	uint32_t n = 0;
 
+	*ret_last = 0;
 	for (uint32_t i = 0; i < size; i++) {
 		struct inflight_desc *desc = &region->desc[i];
-
 		/* Pairs with the release in inflight_take(): the counter is the request's. */
-		if (!__atomic_load_n(&desc->inflight, __ATOMIC_ACQUIRE))
-			continue;
-		entries[n++] = (struct inflight_entry){
-			.counter = __atomic_load_n(&desc->counter, __ATOMIC_RELAXED),
-			.head = (uint16_t)i,
-		};
+		bool inflight = __atomic_load_n(&desc->inflight, __ATOMIC_ACQUIRE);
+		uint64_t counter = __atomic_load_n(&desc->counter, __ATOMIC_RELAXED);
+
+		if (counter > *ret_last)
+			*ret_last = counter;
+		if (inflight)
+			entries[n++] =
+				(struct inflight_entry){ .counter = counter, .head = (uint16_t)i };
 	}
 	inflight_sort(entries, n);
 	return n;
@@ -123,6 +128,7 @@ bool inflight_attach(struct inflight *f, struct inflight_region *region, uint32_
 {
 	/* Pairs with the release in inflight_init(). */
 	uint16_t version = __atomic_load_n(&region->version, __ATOMIC_ACQUIRE);
+	uint64_t last;
 	uint32_t n;
 
 	if (version != 0 && version != INFLIGHT_VERSION)
@@ -133,11 +139,11 @@ bool inflight_attach(struct inflight *f, struct inflight_region *region, uint32_
 		inflight_init(region, size, used_idx);
 	else
 		inflight_finish(region, size, used_idx);
-	n = inflight_collect(region, size, entries);
+	n = inflight_collect(region, size, entries, &last);
 	*f = (struct inflight){
 		.region = region,
 		.size = size,
-		.counter = n > 0 ? entries[n - 1].counter + 1 : 0,
+		.counter = last + 1,
 	};
 	*ret_n = n;
 	return true;
@@ -151,6 +157,11 @@ void inflight_take(struct inflight *f, uint16_t head)
 	CRASH_POINT("inflight.take.counter");
 	/* Release: pairs with the acquire in inflight_collect(). */
 	__atomic_store_n(&desc->inflight, 1, __ATOMIC_RELEASE);
+}
+
+void inflight_untake(struct inflight *f, uint16_t head)
+{
+	__atomic_store_n(&f->region->desc[head].inflight, 0, __ATOMIC_RELEASE);
 }
 
 void inflight_complete(struct inflight *f, uint16_t head)

@@ -83,3 +83,9 @@ static inline uint64_t inflight_counter(const struct inflight *f, uint16_t head)
 	return f->region->desc[head].counter;
 }
 bool inflight_is(const struct inflight *f, uint16_t head);
+
+/*
+ * The head that was taken last was not needed: one store takes it off the record, and the available
+ * ring shows it again (last_avail = used.idx + number in flight).
+ */
+void inflight_untake(struct inflight *f, uint16_t head);

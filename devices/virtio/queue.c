@@ -4,6 +4,7 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/log.h"
+#include "devices/virtio/ahead.h"
 #include "devices/virtio/queue.h"
 
 /* What queue.taken says of a head. */
@@ -135,8 +136,9 @@ enum queue_verdict queue_start(struct queue *q, const struct memory *memory,
 		return QUEUE_BAD_INFLIGHT;
 	for (uint32_t i = 0; i < n; i++)
 		q->taken[entries[i].head] = QUEUE_HEAD_TAKEN;
-	q->last_avail = q->avail_seen = (uint16_t)(q->used_idx + n);
-	if (!spec->resume && q->last_avail != spec->base)
+	q->last_avail = q->avail_seen = q->looked_ahead = (uint16_t)(q->used_idx + n);
+	/* After a takeover the base is history. */
+	if (q->last_avail != spec->base)
 		log_debug("ring starts at %u, not at its base %u", q->last_avail, spec->base);
 	/* A predecessor may have been killed between a write and its log: log what it can be. */
 	queue_log_used(q, q->used, ring_used_len(q->size));
@@ -165,43 +167,115 @@ static enum queue_verdict queue_refresh(struct queue *q)
 	return QUEUE_OK;
 }
 
-/* Have the next request's descriptor and record on their way while this one is worked on. */
-static void queue_prefetch(const struct queue *q)
+/* Have what the requests from there on will need on its way, a few of them at a time. */
+static void queue_look_ahead(struct queue *q, uint16_t at)
 {
-	uint32_t mask = q->size - 1;
-	uint16_t next =
-		__atomic_load_n(&q->avail->ring[(q->last_avail + 1u) & mask], __ATOMIC_RELAXED);
+	uint32_t n = (uint16_t)(q->avail_seen - at), mask = q->size - 1;
+	uint16_t heads[AHEAD_MAX];
 
-	__builtin_prefetch(&q->desc[next & mask], 0);
-	__builtin_prefetch(&q->inflight.region->desc[next & mask], 1);
+	if (n > AHEAD_MAX)
+		n = AHEAD_MAX;
+	q->looked_ahead = (uint16_t)(at + n);
+	for (uint32_t i = 0; i < n; i++) {
+		heads[i] =
+			__atomic_load_n(&q->avail->ring[(at + i) & mask], __ATOMIC_RELAXED) & mask;
+		__builtin_prefetch(&q->inflight.region->desc[heads[i]], 1);
+	}
+	if (n > 1)
+		ahead_fetch(q->memory, q->desc, heads, n);
 }
 
-enum queue_verdict queue_pop(struct queue *q, struct chain *c)
+static enum chain_verdict queue_walk(struct queue *q, uint16_t head, struct chain *c)
+{
+	const struct queue_watch *w = &q->watch;
+	enum chain_verdict v;
+	uint32_t before;
+
+	if (!w->in_hand)
+		return chain_load(c, q->memory, q->desc, q->size, q->indirect, head);
+	if (w->suspicion[head] >= w->limit)
+		return CHAIN_POISON;
+	before = *w->in_hand;
+	__atomic_store_n(w->in_hand, 1 + (w->index << 16 | head), __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	v = chain_load(c, q->memory, q->desc, q->size, q->indirect, head);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	__atomic_store_n(w->in_hand, before, __ATOMIC_RELAXED);
+	return v;
+}
+
+enum queue_verdict queue_peek(struct queue *q, uint32_t n, struct chain *c)
 {
 	enum chain_verdict chain;
-	uint16_t head;
+	uint16_t at, head;
 
 	if (q->broken)
 		return QUEUE_BROKEN;
-	if (q->last_avail == q->avail_seen) {
+	if ((uint16_t)(q->avail_seen - q->last_avail) <= n) {
 		enum queue_verdict v = queue_refresh(q);
 
 		if (v != QUEUE_OK)
 			return v;
+		if ((uint16_t)(q->avail_seen - q->last_avail) <= n)
+			return QUEUE_EMPTY;
 	}
-	head = __atomic_load_n(&q->avail->ring[q->last_avail & (q->size - 1)], __ATOMIC_RELAXED);
+	at = (uint16_t)(q->last_avail + n);
+	if ((int16_t)(at - q->looked_ahead) >= 0)
+		queue_look_ahead(q, at);
+	head = __atomic_load_n(&q->avail->ring[at & (q->size - 1)], __ATOMIC_RELAXED);
 	if (head >= q->size || q->taken[head] != QUEUE_HEAD_FREE)
 		return queue_break(q, QUEUE_BAD_INDEX, CHAIN_OK);
-	queue_prefetch(q);
 	/* A bad chain is never taken: a successor finds it in the available ring again. */
-	chain = chain_load(c, q->memory, q->desc, q->size, q->indirect, head);
+	chain = queue_walk(q, head, c);
 	if (chain != CHAIN_OK)
 		return queue_break(q, QUEUE_BAD_CHAIN, chain);
+	return QUEUE_OK;
+}
+
+enum queue_verdict queue_take(struct queue *q, uint16_t head)
+{
+	assert(head < q->size && q->avail_seen != q->last_avail);
+	if (q->taken[head] != QUEUE_HEAD_FREE)
+		return queue_break(q, QUEUE_BAD_INDEX, CHAIN_OK);
 	inflight_take(&q->inflight, head);
 	q->taken[head] = QUEUE_HEAD_TAKEN;
 	q->last_avail++;
 	CRASH_POINT("queue.pop.recorded");
 	return QUEUE_OK;
+}
+
+enum queue_verdict queue_pop(struct queue *q, struct chain *c)
+{
+	enum queue_verdict v = queue_peek(q, 0, c);
+
+	return v == QUEUE_OK ? queue_take(q, c->head) : v;
+}
+
+void queue_unpop(struct queue *q, uint16_t head)
+{
+	assert(head < q->size && q->taken[head] == QUEUE_HEAD_TAKEN);
+	inflight_untake(&q->inflight, head);
+	q->taken[head] = QUEUE_HEAD_FREE;
+	q->last_avail--;
+}
+
+bool queue_untake(struct queue *q, const struct inflight_entry *entries, uint32_t n)
+{
+	uint16_t first = (uint16_t)(q->last_avail - n);
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint16_t at = (uint16_t)(first + i) & (q->size - 1);
+
+		if (__atomic_load_n(&q->avail->ring[at], __ATOMIC_RELAXED) != entries[i].head)
+			return false;
+	}
+	/* The last one first: what is left is always what follows used.idx. */
+	while (n-- > 0) {
+		queue_unpop(q, entries[n].head);
+		CRASH_POINT("queue.untake.one");
+	}
+	q->avail_seen = q->last_avail;
+	return true;
 }
 
 enum queue_verdict queue_load_again(struct queue *q, uint16_t head, struct chain *c)

@@ -37,7 +37,6 @@ struct queue_spec {
 	bool event_idx;
 	bool indirect;
 	uint16_t base; /* SET_VRING_BASE; see queue_start() */
-	bool resume;   /* the ring ran already under a predecessor: base is history */
 };
 
 enum queue_verdict {
@@ -54,6 +53,18 @@ enum queue_verdict {
 };
 const char *queue_verdict_to_string(enum queue_verdict v);
 
+/*
+ * A chain is walked before its head is on record as taken. Should the walk crash, it is to be known of which head: it is
+ * noted meanwhile, in shared memory. One that has crashed as many as limit is not walked any more: it breaks the ring, for it
+ * cannot be known where to write that the request has failed.
+ */
+struct queue_watch {
+	uint32_t *in_hand;	  /* 1 + queue << 16 | head; 0: none. NULL: nothing of this */
+	uint32_t index;		  /* of the queue */
+	const uint8_t *suspicion; /* by head: crashes so far */
+	uint8_t limit;
+};
+
 struct queue {
 	const struct memory *memory;
 	const struct ring_desc *desc;
@@ -65,6 +76,7 @@ struct queue {
 
 	uint16_t last_avail;	 /* next entry of the available ring to read */
 	uint16_t avail_seen;	 /* avail.idx as loaded last: entries up to it may be read */
+	uint16_t looked_ahead;	 /* entries up to it are on their way into the cache */
 	uint16_t used_idx;	 /* what the driver sees */
 	uint16_t n_pushed;	 /* pushed, not yet published */
 	uint16_t signalled_used; /* used_idx when queue_should_signal() last answered */
@@ -73,6 +85,7 @@ struct queue {
 	enum queue_verdict broken_why;
 	enum chain_verdict broken_chain;
 
+	struct queue_watch watch; /* set after the start */
 	struct inflight inflight;
 	uint16_t pushed[QUEUE_MAX_SIZE]; /* heads of the batch */
 	uint8_t taken[QUEUE_MAX_SIZE];	 /* our own record of each head; not in shared memory */
@@ -101,6 +114,33 @@ enum queue_verdict queue_remap(struct queue *q, const struct queue_spec *spec);
  * caller's. */
 enum queue_verdict queue_pop(struct queue *q, struct chain *c);
 
+/*
+ * Put back the head that was popped last and has not been pushed: it will be popped next. For what
+ * is taken ahead of knowing how much is needed (receive buffers), in the reverse order of popping.
+ */
+void queue_unpop(struct queue *q, uint16_t head);
+
+/*
+ * Look at the chain n places behind the next one, without taking anything: for buffers that wait for
+ * what may never come. It is taken by queue_take(), in order, before or after it has been used.
+ * Verdicts as of queue_pop().
+ */
+enum queue_verdict queue_peek(struct queue *q, uint32_t n, struct chain *c);
+
+/*
+ * Take the next chain as it was seen by queue_peek(), whose head it had: record it in flight.
+ * QUEUE_BROKEN if the driver has made it available twice meanwhile.
+ */
+enum queue_verdict queue_take(struct queue *q, uint16_t head);
+
+/*
+ * What was in flight when the queue was started (entries, n as queue_start() gave them) was never
+ * taken: the available ring shows it again. Only if it is the last n entries of that ring which
+ * were taken, in their order, as with a device that gives chains back in order; else false, and
+ * nothing has changed. Killed in between, a part has been given back, which is as good.
+ */
+bool queue_untake(struct queue *q, const struct inflight_entry *entries, uint32_t n);
+
 /* Load the chain of a head that is in flight already (resubmission). */
 enum queue_verdict queue_load_again(struct queue *q, uint16_t head, struct chain *c);
 
@@ -124,10 +164,16 @@ bool queue_should_signal(struct queue *q);
 bool queue_enable_notify(struct queue *q);
 void queue_disable_notify(struct queue *q);
 
-/* Has the driver made a buffer available that is not taken yet? Only a look, for polling. */
-static inline bool queue_has_available(const struct queue *q)
+/* What the driver has made available so far, as it counts. Only a look, unchecked. */
+static inline uint16_t queue_avail_idx(const struct queue *q)
 {
-	return __atomic_load_n(&q->avail->idx, __ATOMIC_RELAXED) != q->last_avail;
+	return __atomic_load_n(&q->avail->idx, __ATOMIC_RELAXED);
+}
+
+/* How many buffers has the driver made available that are not taken yet? Only a look, unchecked. */
+static inline uint16_t queue_n_available(const struct queue *q)
+{
+	return (uint16_t)(queue_avail_idx(q) - q->last_avail);
 }
 
 /* Is head taken and not pushed? head is < size. */

@@ -1,0 +1,113 @@
+/* A thread without work: how long it looks for some, and how it sleeps. See thread-private.h. */
+#include "devices/process/thread-private.h"
+
+#include <sys/epoll.h>
+
+#include "devices/base/clock.h"
+
+enum {
+	RETRY_MS =
+		1, /* when the kernel refused a submission for now, and for rings without a kick */
+	POLL_MAX_NS = 50000, /* the longest look for work before sleeping */
+	POLL_MIN_NS = 1000,
+	NS_PER_MS = 1000000,
+};
+
+static bool pending(const struct thread *t, bool sleeps)
+{
+	struct model *m = t->model;
+
+	return m->ops->pending && m->ops->pending(&m->device, t, sleeps);
+}
+
+/* Ask for notifications; true if there is something to do already. */
+static bool arm(struct thread *t)
+{
+	bool work = thread_may_stand_still(t);
+
+	if (t->fenced || !thread_is_wanted(t, DEVICE_RUNNING))
+		return work;
+	for (uint32_t i = 0; i < t->n_vrings; i++)
+		if (thread_awaits(t, t->vrings[i]) && queue_enable_notify(&t->vrings[i]->queue))
+			work = true;
+	return pending(t, true) || work;
+}
+
+static int sleep_ms(const struct thread *t)
+{
+	if (t->uring.n_queued > 0 || t->n_polled > 0)
+		return RETRY_MS;
+	if (t->retry_ns > 0)
+		return (int)(t->retry_ns / NS_PER_MS) + 1;
+	return t->tick_ns > 0 ? (int)(t->tick_ns / NS_PER_MS) + 1 : -1;
+}
+
+static void sleep_until_event(struct thread *t)
+{
+	struct epoll_event events[8];
+	int timeout = sleep_ms(t);
+
+	/* While a limit holds us back, there is work that must wait; a model may know which. */
+	if ((t->retry_ns == 0 || t->model->ops->wants || !thread_is_wanted(t, DEVICE_RUNNING)) &&
+	    arm(t))
+		return;
+	state_thread_blocks(t->shared);
+	/* Which one fired does not matter: a turn looks at everything. EINTR is an event too. */
+	epoll_wait(t->epoll, events, 8, timeout);
+	state_thread_goes_on(t->shared);
+}
+
+/* Something that a turn would find, at the price of a few loads. */
+static bool anything_new(struct thread *t)
+{
+	if (!thread_is_wanted(t, DEVICE_RUNNING))
+		return true;
+	if (t->n_soon > 0 && uring_has_completions(&t->aside))
+		return true;
+	for (uint32_t i = 0; i < t->n_vrings; i++)
+		if (thread_awaits(t, t->vrings[i]) && queue_n_available(&t->vrings[i]->queue) > 0)
+			return true;
+	return pending(t, false);
+}
+
+/*
+ * Look a little longer before sleeping, if that has paid off lately: a wake-up costs the driver's
+ * side and ours several microseconds. Only for the driver's next request, or for what the companion
+ * is copying: a disk is better waited for asleep.
+ */
+bool thread_look_longer(struct thread *t)
+{
+	uint64_t look_ns = t->n_soon > 0 ? POLL_MAX_NS : t->poll_ns, end;
+
+	if (look_ns == 0 || t->n_inflight > t->n_soon || t->retry_ns > 0)
+		return false;
+	end = clock_now_ns() + look_ns;
+	do {
+		if (anything_new(t))
+			return true;
+		__builtin_ia32_pause();
+	} while (clock_now_ns() < end);
+	return false;
+}
+
+/* A sleep that a longer look would have saved makes the next look longer, one in vain shorter. */
+static void learn(struct thread *t, uint64_t slept_ns)
+{
+	if (slept_ns < POLL_MAX_NS)
+		t->poll_ns = t->poll_ns < POLL_MIN_NS ? POLL_MIN_NS : t->poll_ns * 2;
+	else
+		t->poll_ns /= 2;
+	if (t->poll_ns > POLL_MAX_NS)
+		t->poll_ns = POLL_MAX_NS;
+	if (t->poll_ns < POLL_MIN_NS)
+		t->poll_ns = 0;
+}
+
+void thread_sleep(struct thread *t)
+{
+	uint64_t asleep = clock_now_ns();
+
+	sleep_until_event(t);
+	if (t->n_inflight == 0)
+		learn(t, clock_now_ns() - asleep);
+}
