@@ -16,8 +16,11 @@
 
 const uint8_t io_transfer_opcodes[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READV,
 					IORING_OP_WRITEV };
-const uint8_t io_aside_opcodes[] = { IORING_OP_READ,   IORING_OP_WRITE, IORING_OP_READV,
-				     IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE };
+/* The last two: uncache.c. */
+const uint8_t io_aside_opcodes[] = { IORING_OP_READ,	IORING_OP_WRITE,
+				     IORING_OP_READV,	IORING_OP_WRITEV,
+				     IORING_OP_FSYNC,	IORING_OP_FALLOCATE,
+				     IORING_OP_FADVISE, IORING_OP_SYNC_FILE_RANGE };
 const uint32_t io_n_transfer_opcodes = sizeof(io_transfer_opcodes);
 const uint32_t io_n_aside_opcodes = sizeof(io_aside_opcodes);
 
@@ -39,7 +42,7 @@ static int32_t call(struct thread *t, const struct step *s)
 	int error;
 
 	/* Waiting for a disk is not hanging. */
-	__atomic_store_n(&t->shared->idle, 1, __ATOMIC_RELAXED);
+	state_thread_blocks(t->shared);
 	switch (s->opcode) {
 	case IORING_OP_READV:
 		r = preadv2(fd, s->iov, (int)s->n_iov, (off_t)s->offset, (int)s->rw_flags);
@@ -57,29 +60,32 @@ static int32_t call(struct thread *t, const struct step *s)
 		assert(false);
 	}
 	error = errno;
-	__atomic_store_n(&t->shared->idle, 0, __ATOMIC_RELAXED);
+	state_thread_goes_on(t->shared);
 	return r < 0 ? -error : (int32_t)r;
 }
 
 /*
  * What may wait in the kernel goes aside (process/aside.h): that is all but direct transfers, which
  * are told not to wait and come back with EAGAIN if they would have to (step_ended), and reads of
- * the page cache, which wait without a thread.
+ * the page cache, which wait without a thread, unless they are shared (share.h).
  */
 static bool goes_aside(const struct io_target *target, const struct blk_request *rq,
 		       const struct step *s)
 {
 	if (s->opcode == IORING_OP_FSYNC || s->opcode == IORING_OP_FALLOCATE)
 		return true;
-	return rq->aside || (s->opcode == IORING_OP_WRITEV && !target->direct);
+	return rq->aside || rq->share || (s->opcode == IORING_OP_WRITEV && !target->direct);
 }
 
 static void submit(const struct io_target *target, struct thread *t, const struct blk_request *rq,
 		   const struct step *s)
 {
 	bool aside = goes_aside(target, rq, s);
-	struct io_uring_sqe *sqe = uring_sqe(aside ? &t->aside : &t->uring);
+	struct io_uring_sqe *sqe;
 
+	if (aside)
+		thread_goes_aside(rq->ring, rq->head);
+	sqe = uring_sqe(aside ? &t->aside : &t->uring);
 	sqe->opcode = s->opcode;
 	sqe->user_data = rq->tag;
 	sqe->off = s->offset;

@@ -45,6 +45,6 @@ bool io_was_done(const struct io_target *target, const struct blk_request *rq, i
 /* A request that waited for the bounce buffer and may start now, or NULL. */
 struct blk_request *io_next_waiting(struct io_bounce *bounce);
 
-/* Opcodes that io.c submits to a thread's first ring, and to its second one. */
+/* Opcodes that go to a thread's first ring, and to its second one. */
 extern const uint8_t io_transfer_opcodes[], io_aside_opcodes[];
 extern const uint32_t io_n_transfer_opcodes, io_n_aside_opcodes;

@@ -11,6 +11,7 @@
 #include "devices/base/parse.h"
 #include "devices/blk/blk.h"
 #include "devices/blk/request.h"
+#include "devices/process/contract.h"
 #include "devices/process/program.h"
 
 static int set_file(void *config, const char *value)
@@ -58,13 +59,14 @@ static int set_discard(void *config, const char *value)
 
 static int set_iops(void *config, const char *value)
 {
-	return parse_u64(value, 1, UINT32_MAX, &((struct blk_config *)config)->iops);
+	return parse_u64(value, 1, CONTRACT_IOPS_MAX, &((struct blk_config *)config)->iops);
 }
 
 /* At least what makes the arithmetic of the longest request fit. */
 static int set_bandwidth(void *config, const char *value)
 {
-	return parse_u64(value, 4096, UINT64_C(1) << 40, &((struct blk_config *)config)->bandwidth);
+	return parse_u64(value, CONTRACT_BANDWIDTH_MIN, CONTRACT_BANDWIDTH_MAX,
+			 &((struct blk_config *)config)->bandwidth);
 }
 
 static const struct options_row rows[] = {
@@ -74,11 +76,11 @@ static const struct options_row rows[] = {
 	{ "serial", "TEXT", "what the guest sees as serial number, at most 20 bytes", set_serial },
 	{ "discard", "on|off", "offer discard and write zeroes (default on)", set_discard },
 	{ "iops", "N", "requests per second, at most", set_iops },
-	{ "bandwidth", "BYTES", "bytes per second, at most (4096 or more)", set_bandwidth },
+	{ "bandwidth", "BYTES", "bytes per second, at most (4000 or more)", set_bandwidth },
 	{ NULL, NULL, NULL, NULL },
 };
 
-static int arrange(void *config)
+static int arrange(void *config, const struct options *o)
 {
 	const struct blk_config *c = config;
 
@@ -94,6 +96,8 @@ int main(int argc, char **argv)
 	static struct blk_config config = { .discard = true, .serial = "" };
 	static const struct program program = {
 		.type = "blk",
+		.fd_limit = CONTRACT_FD_LIMIT,
+		.uses_rings = true,
 		.capabilities =
 			"{\"type\": \"block\", \"features\": [\"read-only\", \"blk-file\"]}",
 		.options = rows,

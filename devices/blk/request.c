@@ -1,6 +1,7 @@
 /* Understanding what the driver asks for. Each byte of it is hostile, and read once. */
 #include "devices/blk/request.h"
 
+#include <assert.h>
 #include <linux/virtio_blk.h>
 #include <string.h>
 
@@ -154,13 +155,32 @@ static struct iovec *copy_iov(struct blk_request *rq, const struct chain *c)
 	uint32_t n = c->n_readable + c->n_writable;
 	struct iovec *iov = n <= REQUEST_SMALL_IOV ? rq->small : rq->room->iov;
 
-	memcpy(iov, c->iov, n * sizeof(*iov));
+	/* Most often three: not worth a call of memcpy(). */
+	for (uint32_t i = 0; i < n; i++)
+		iov[i] = c->iov[i];
 	return iov;
+}
+
+/* Load the header, once; it is as long as that. Drivers put it into one buffer of its own. */
+static struct virtio_blk_outhdr load_header(const struct iovec *iov, uint32_t n)
+{
+	struct virtio_blk_outhdr h;
+	uint64_t word[2];
+
+	static_assert(sizeof(h) == sizeof(word), "the header is copied as two words");
+	if (iov->iov_len < sizeof(h))
+		iov_read(iov, n, 0, word, sizeof(word));
+	else
+		memcpy(word, iov->iov_base, sizeof(word));
+	/* Forget where it came from: it must not be loaded again. */
+	__asm__ volatile("" : "+r"(word[0]), "+r"(word[1]));
+	memcpy(&h, word, sizeof(h));
+	return h;
 }
 
 static void clear(struct blk_request *rq)
 {
-	rq->bounced = rq->aside = rq->flushing = rq->writing_zeroes = false;
+	rq->bounced = rq->aside = rq->share = rq->flushing = rq->writing_zeroes = false;
 	rq->done = rq->len = rq->n_iov = rq->n_ranges = rq->range = 0;
 	rq->offset = 0;
 	rq->next = NULL;
@@ -181,7 +201,7 @@ bool blk_request_parse(struct blk_request *rq, const struct chain *c,
 		return true;
 	}
 	iov = copy_iov(rq, c);
-	iov_read(iov, c->n_readable, 0, &h, sizeof(h));
+	h = load_header(iov, c->n_readable);
 	if (h.type == VIRTIO_BLK_T_IN || h.type == VIRTIO_BLK_T_GET_ID) {
 		rq->data = iov + c->n_readable;
 		rq->n_iov = c->n_writable;

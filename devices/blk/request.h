@@ -54,6 +54,7 @@ struct blk_request {
 	bool bounced;	     /* goes through the thread's bounce buffer */
 	bool flushing;	     /* its last step: flush, for a disk without a volatile cache */
 	bool aside;	     /* the step is one that the kernel could not do without waiting */
+	bool share;	     /* the step is the companion's (share.h) */
 	bool writing_zeroes; /* the file cannot zero a range: plain writes do */
 	uint8_t status;	     /* for REQUEST_ANSWER */
 	uint8_t kind;
@@ -65,6 +66,7 @@ struct blk_request {
 	uint32_t len, done;   /* bytes asked for; bytes that are done */
 	uint32_t step_len;    /* bytes of the step in flight */
 	uint32_t n_iov;
+	uint64_t shared_ns; /* when the companion got it */
 
 	struct iovec *data;
 	uint32_t n_ranges, range; /* ranges, and which is being worked on */
