@@ -1,0 +1,477 @@
+/*
+ * From the host to the driver: frames straight into the driver's buffers.
+ *
+ * Runs in: worker's I/O thread that owns the queue. Trusts: neither the chains nor what the host side
+ *          hands over.
+ *
+ * Nothing is taken before a frame is there. Chains are looked at (queue_peek), their buffers offered to
+ * the host side, and only those that a frame has filled are taken, given back and published. So there
+ * is nothing to be given up when the queue stops, and a death loses at most the frame in hand:
+ * its chains are still the next ones (queue_untake).
+ *
+ * How long a frame is shows when it has been read. Most are short: buffers for as much as the last ones
+ * needed are offered, and behind them a bounce buffer that takes the rest of a longer one, which is copied
+ * into the buffers that follow. A long frame makes the next offer as large as a frame can be.
+ * One for which the driver has too few buffers waits for them.
+ *
+ * The window below: chains [first, n) have been looked at and not taken.
+ */
+#include <string.h>
+
+#include "devices/base/crash.h"
+#include "devices/net/net-private.h"
+#include "devices/net/segment.h"
+#include "devices/virtio/iov.h"
+
+enum {
+	RX_MAX_CHAINS = 256, /* in the window */
+	RX_IOV_LEN = RX_MAX_CHAINS + NET_MAX_SEGMENTS,
+	RX_SHORT_LEN = 2048, /* offered when frames are short */
+	RX_LONG_FRAMES = 64, /* how many short frames until that */
+	RX_MAX_LEN = NET_HDR_LEN + NET_MAX_FRAME_LEN,
+	RX_FLUSH_MAX = 4096, /* frames: more than a tap's queue has */
+	IOV_LIMIT = 1024,    /* of readv() */
+};
+
+struct rx_chain {
+	uint16_t head;
+	uint32_t first_iov;
+	uint32_t len; /* bytes of its buffers */
+};
+
+struct rx {
+	uint32_t first, n; /* chains */
+	uint32_t n_iov;
+	uint32_t room;	      /* bytes of the window's chains */
+	uint32_t long_for;    /* frames for which much is offered */
+	uint32_t waiting_len; /* of a frame without enough buffers; 0: there is none */
+	uint32_t direct_len;  /* of it, what lies in the driver's buffers; the rest is in bounce */
+	struct net_header header;
+	struct rx_chain chains[RX_MAX_CHAINS];
+	struct iovec iov[RX_IOV_LEN];
+	struct iovec offered[RX_IOV_LEN + 2];
+	uint8_t bounce[RX_MAX_LEN];
+	uint8_t whole[NET_MAX_FRAME_LEN]; /* a frame that has to be worked on */
+	uint8_t piece[NET_MAX_FRAME_LEN]; /* what becomes of it */
+};
+
+struct rx *rx_new(void)
+{
+	return net_room(sizeof(struct rx));
+}
+
+/* The window */
+
+static void window_forget(struct rx *rx)
+{
+	rx->first = rx->n = rx->n_iov = rx->room = 0;
+}
+
+static bool window_full(const struct rx *rx)
+{
+	return rx->n == RX_MAX_CHAINS || rx->n_iov + NET_MAX_SEGMENTS > RX_IOV_LEN;
+}
+
+void rx_reset(struct rx *rx)
+{
+	window_forget(rx);
+	rx->waiting_len = 0;
+	rx->long_for = 0;
+}
+
+/* A chain without room for the header, or with something to be read, is none of this queue's. */
+static bool chain_good(const struct net *net, struct vring *r, const struct chain *c)
+{
+	if (c->n_readable == 0 && c->writable_len >= net->hdr_len)
+		return true;
+	r->queue.broken = true;
+	r->queue.broken_why = QUEUE_BAD_CHAIN;
+	r->queue.broken_chain = c->n_readable > 0 ? CHAIN_ORDER : CHAIN_TOO_SHORT;
+	return false;
+}
+
+static bool window_add(struct net *net, struct rx *rx, struct vring *r)
+{
+	struct chain c = { .iov = &rx->iov[rx->n_iov], .iov_max = NET_MAX_SEGMENTS };
+
+	if (window_full(rx) || queue_peek(&r->queue, rx->n - rx->first, &c) != QUEUE_OK ||
+	    !chain_good(net, r, &c))
+		return false;
+	rx->chains[rx->n++] =
+		(struct rx_chain){ .head = c.head, .first_iov = rx->n_iov, .len = c.writable_len };
+	rx->n_iov += c.n_writable;
+	rx->room += c.writable_len;
+	return true;
+}
+
+/* Have at least `want` bytes in the window, if the driver has given them. */
+static void window_fill(struct net *net, struct rx *rx, struct vring *r, uint32_t want)
+{
+	uint32_t max = net->mergeable ? RX_MAX_CHAINS : 1;
+
+	/* What has been used up makes place by beginning anew. */
+	if (rx->first == rx->n || (rx->first > 0 && window_full(rx)))
+		window_forget(rx);
+	while (rx->room < want && rx->n - rx->first < max && window_add(net, rx, r))
+		;
+}
+
+/* The window's buffers; the header's place is at their start. */
+static struct iovec *window_iov(struct rx *rx, uint32_t *ret_n)
+{
+	uint32_t at = rx->first < rx->n ? rx->chains[rx->first].first_iov : rx->n_iov;
+
+	*ret_n = rx->n_iov - at;
+	return &rx->iov[at];
+}
+
+/* Frames for the driver */
+
+static void log_written(const struct memory *m, const struct iovec *iov, uint32_t n, uint32_t len)
+{
+	for (uint32_t i = 0; i < n && len > 0; i++) {
+		uint32_t part = iov[i].iov_len < len ? (uint32_t)iov[i].iov_len : len;
+
+		memory_log_host(m, iov[i].iov_base, part);
+		len -= part;
+	}
+}
+
+static void give_back(struct thread *t, struct vring *r, struct rx *rx, uint32_t len)
+{
+	while (len > 0) {
+		struct rx_chain *c = &rx->chains[rx->first];
+		uint32_t part = len < c->len ? len : c->len;
+
+		if (queue_take(&r->queue, c->head) != QUEUE_OK)
+			return;
+		thread_taken(t, r);
+		thread_push(t, r, c->head, part);
+		rx->first++;
+		rx->room -= c->len;
+		len -= part;
+		CRASH_POINT("net.rx.given");
+	}
+}
+
+/*
+ * A frame of len bytes lies in the window behind the header's place. The header is written last, as it says how
+ * many chains there are.
+ */
+static void deliver(struct net *net, struct thread *t, struct vring *r, uint32_t len)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct rx *rx = p->rx;
+	struct net_header h = rx->header;
+	uint32_t total = net->hdr_len + len, done = 0, n_iov;
+	struct iovec *iov = window_iov(rx, &n_iov);
+
+	for (h.num_buffers = 0; done < total; h.num_buffers++)
+		done += rx->chains[rx->first + h.num_buffers].len;
+	iov_write(iov, n_iov, 0, &h, net->hdr_len);
+	if (memory_logs(r->queue.memory))
+		log_written(r->queue.memory, iov, n_iov, total);
+	give_back(t, r, rx, total);
+	CRASH_POINT("net.rx.delivered");
+	p->counters->received++;
+	p->counters->received_bytes += len;
+}
+
+/* A frame in private memory; false: no room for it. */
+static bool deliver_copy(struct net *net, struct thread *t, struct vring *r, const uint8_t *frame,
+			 uint32_t len)
+{
+	struct rx *rx = net->pairs[r->index / 2].rx;
+	struct iovec *iov;
+	uint32_t n_iov;
+
+	window_fill(net, rx, r, net->hdr_len + len);
+	if (rx->room < net->hdr_len + len)
+		return false;
+	iov = window_iov(rx, &n_iov);
+	iov_write(iov, n_iov, net->hdr_len, frame, len);
+	deliver(net, t, r, len);
+	return true;
+}
+
+/* Cut up, or with its checksum made: what the driver has not agreed to take as it is. */
+static void deliver_segments(struct net *net, struct thread *t, struct vring *r, uint32_t len)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct rx *rx = p->rx;
+	struct segment s;
+
+	if (!segment_begin(&s, &rx->header, rx->whole, len)) {
+		net_drop(p, NET_DROP_HOST, "a frame that cannot be cut up");
+		return;
+	}
+	p->counters->segmented++;
+	rx->header = (struct net_header){ .flags = 0 };
+	while ((len = segment_next(&s, rx->piece)) > 0) {
+		if (!deliver_copy(net, t, r, rx->piece, len)) {
+			net_drop(p, NET_DROP_NO_ROOM, "no buffers for all segments");
+			return;
+		}
+	}
+}
+
+/* What has come */
+
+/* Has the driver agreed to a frame like this? */
+static bool driver_takes(const struct net_pair *p, const struct net_header *h)
+{
+	if ((h->flags & NET_HDR_F_NEEDS_CSUM) && !p->in.csum)
+		return false;
+	if ((h->gso_type & NET_HDR_GSO_ECN) && !p->in.ecn)
+		return false;
+	switch (h->gso_type & ~NET_HDR_GSO_ECN) {
+	case NET_HDR_GSO_NONE:
+		return true;
+	case NET_HDR_GSO_TCPV4:
+		return p->in.tso4;
+	case NET_HDR_GSO_TCPV6:
+		return p->in.tso6;
+	case NET_HDR_GSO_UDP_L4:
+		return p->in.uso4 && p->in.uso6;
+	default:
+		return false;
+	}
+}
+
+static const char *wrong_with(const struct net *net, const struct net_header *h, uint32_t len)
+{
+	if (len < NET_ETH_LEN || len > NET_MAX_FRAME_LEN)
+		return "not a frame";
+	if ((h->flags & NET_HDR_F_NEEDS_CSUM) && (uint32_t)h->csum_start + h->csum_offset + 2 > len)
+		return "a partial checksum outside of the frame";
+	/* VIRTIO 1.3 §5.1.4.1: nothing larger than the MTU, except to be cut up. */
+	if (h->gso_type == NET_HDR_GSO_NONE && net->mtu > 0 &&
+	    len > net->mtu + NET_ETH_LEN + FRAME_MAX_TAGS * 4)
+		return "larger than the MTU";
+	return NULL;
+}
+
+/* The header as the driver may see it. */
+static void clean_header(const struct net_pair *p, struct net_header *h)
+{
+	h->flags &= NET_HDR_F_NEEDS_CSUM | (p->in.csum ? NET_HDR_F_DATA_VALID : 0);
+	if (!(h->flags & NET_HDR_F_NEEDS_CSUM))
+		h->csum_start = h->csum_offset = 0;
+	if (h->gso_type == NET_HDR_GSO_NONE)
+		h->gso_size = h->hdr_len = 0;
+}
+
+/* The frame in one piece of private memory: direct_len bytes of it are in the window. */
+static void gather(struct net *net, struct rx *rx, uint32_t len, uint32_t direct_len)
+{
+	uint32_t n_iov, direct = len < direct_len ? len : direct_len;
+	struct iovec *iov = window_iov(rx, &n_iov);
+
+	iov_read(iov, n_iov, net->hdr_len, rx->whole, direct);
+	memcpy(rx->whole + direct, rx->bounce, len - direct);
+}
+
+/* Into the window with the rest of a frame. False: it has to wait for more buffers. */
+static bool place(struct net *net, struct thread *t, struct vring *r, uint32_t len,
+		  uint32_t direct_len)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct rx *rx = p->rx;
+	struct iovec *iov;
+	uint32_t n_iov;
+
+	rx->waiting_len = 0;
+	window_fill(net, rx, r, net->hdr_len + len);
+	if (rx->room < net->hdr_len + len) {
+		if (!net->mergeable || window_full(rx) || r->queue.broken) {
+			net_drop(p, NET_DROP_NO_ROOM, "larger than the driver's buffers");
+			return true;
+		}
+		rx->waiting_len = len;
+		rx->direct_len = direct_len;
+		return false;
+	}
+	iov = window_iov(rx, &n_iov);
+	if (len > direct_len)
+		iov_write(iov, n_iov, net->hdr_len + direct_len, rx->bounce, len - direct_len);
+	deliver(net, t, r, len);
+	return true;
+}
+
+/* As the driver has said by the control queue. What it does to the frame meanwhile is its own affair. */
+static bool for_driver(struct net *net, struct rx *rx, const struct net_pair *p)
+{
+	uint8_t head[NET_ETH_LEN + 2];
+	uint32_t n_iov;
+	struct iovec *iov = window_iov(rx, &n_iov);
+
+	if (!net->control_ours || !p->control.filters)
+		return true;
+	if (iov_read(iov, n_iov, net->hdr_len, head, sizeof(head)) < sizeof(head))
+		return true;
+	return control_accepts(&p->control, net->features, net->config.mac, head, sizeof(head));
+}
+
+static bool accept_frame(struct net *net, struct thread *t, struct vring *r, uint32_t len,
+			 uint32_t direct_len)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct rx *rx = p->rx;
+	const char *why = wrong_with(net, &rx->header, len);
+
+	if (why) {
+		net_drop(p, NET_DROP_HOST, why);
+		return true;
+	}
+	if (!for_driver(net, rx, p)) {
+		p->counters->filtered++;
+		return true;
+	}
+	clean_header(p, &rx->header);
+	if (driver_takes(p, &rx->header))
+		return place(net, t, r, len, direct_len);
+	gather(net, rx, len, direct_len);
+	deliver_segments(net, t, r, len);
+	return true;
+}
+
+/* Offers */
+
+/* A frame of one of the host queues that this pair is fed from, beginning with the one that is due. */
+static uint32_t receive(struct net *net, struct net_pair *p, const struct iovec *iov,
+			uint32_t n_iov)
+{
+	uint32_t left = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
+
+	while (left) {
+		uint32_t later = left & ~((UINT32_C(1) << p->next_source) - 1);
+		uint32_t queue = (uint32_t)__builtin_ctz(later ? later : left);
+		uint32_t len = net->host->side->receive(net->host, queue, iov, n_iov);
+
+		if (len > 0)
+			return len;
+		left &= ~(UINT32_C(1) << queue);
+		p->next_source = (queue + 1) % CONTRACT_NET_MAX_PAIRS;
+	}
+	return 0;
+}
+
+/*
+ * Our header, then the window without the header's place, then the bounce buffer: a frame's length, 0 if
+ * there is none. *ret_direct_len: bytes of the frame for which there is room in the window.
+ */
+static uint32_t offer(struct net *net, struct net_pair *p, uint32_t *ret_direct_len)
+{
+	struct rx *rx = p->rx;
+	uint32_t n = 0, n_iov, skip = net->hdr_len;
+	struct iovec *iov = window_iov(rx, &n_iov);
+
+	rx->offered[n++] = (struct iovec){ &rx->header, NET_HDR_LEN };
+	for (uint32_t i = 0; i < n_iov; i++) {
+		size_t step = iov[i].iov_len < skip ? iov[i].iov_len : skip;
+
+		rx->offered[n++] =
+			(struct iovec){ (uint8_t *)iov[i].iov_base + step, iov[i].iov_len - step };
+		skip -= (uint32_t)step;
+	}
+	*ret_direct_len = rx->room - net->hdr_len;
+	if (*ret_direct_len < NET_MAX_FRAME_LEN)
+		rx->offered[n++] = (struct iovec){ rx->bounce, sizeof(rx->bounce) };
+	return receive(net, p, rx->offered, n < IOV_LIMIT ? n : IOV_LIMIT);
+}
+
+static uint32_t offer_len(const struct net *net, const struct rx *rx)
+{
+	return net->mergeable && rx->long_for == 0 ? RX_SHORT_LEN : RX_MAX_LEN;
+}
+
+static void learn(struct rx *rx, uint32_t len)
+{
+	if (len + NET_HDR_LEN > RX_SHORT_LEN)
+		rx->long_for = RX_LONG_FRAMES;
+	else if (rx->long_for > 0)
+		rx->long_for--;
+}
+
+enum rx_step { RX_GOT, RX_NO_FRAME, RX_NO_BUFFERS, RX_LIMIT };
+
+static enum rx_step rx_one(struct net *net, struct thread *t, struct vring *r, uint32_t *ret_len)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct rx *rx = p->rx;
+	uint64_t wait_ns = throttle_wait_ns(&net->receiving);
+	uint32_t len, direct_len;
+
+	if (wait_ns > 0) {
+		thread_retry(t, wait_ns);
+		return RX_LIMIT;
+	}
+	if (rx->waiting_len > 0)
+		return place(net, t, r, rx->waiting_len, rx->direct_len) ? RX_GOT : RX_NO_BUFFERS;
+	window_fill(net, rx, r, offer_len(net, rx));
+	if (rx->first == rx->n)
+		return RX_NO_BUFFERS;
+	len = offer(net, p, &direct_len);
+	if (len == 0)
+		return RX_NO_FRAME;
+	len = len > NET_HDR_LEN ? len - NET_HDR_LEN : 0;
+	*ret_len = len;
+	CRASH_POINT("net.rx.read");
+	throttle_charge(&net->receiving, len);
+	learn(rx, len);
+	return accept_frame(net, t, r, len, direct_len) ? RX_GOT : RX_NO_BUFFERS;
+}
+
+uint32_t rx_take(struct net *net, struct thread *t, struct vring *r)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	enum rx_step step = RX_GOT;
+	uint32_t n = 0, bytes = 0;
+
+	net_follow_control(net, p);
+	/* Memory may have moved since the last turn. */
+	window_forget(p->rx);
+	while (n < NET_BATCH && bytes < NET_BATCH_BYTES) {
+		uint32_t len = 0;
+
+		step = rx_one(net, t, r, &len);
+		if (step != RX_GOT)
+			break;
+		n++;
+		bytes += len;
+	}
+	/* With nothing for the driver there is nothing to wait for (rx_published). */
+	if (r->queue.n_pushed == 0)
+		rx_published(net, r->index / 2);
+	/* With buffers there, it is the host or the clock that is waited for, not the driver. */
+	p->waiting[0] = step == RX_NO_FRAME || step == RX_LIMIT;
+	p->wants_frame = step == RX_NO_FRAME;
+	if (p->waiting[0])
+		queue_disable_notify(&r->queue);
+	return n;
+}
+
+/* A frame that waits for buffers is not the driver's yet: it is received again if we die. */
+void rx_published(struct net *net, uint32_t pair)
+{
+	struct net_pair *p = &net->pairs[pair];
+	uint32_t sources = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
+
+	if (!net->host->side->received || p->rx->waiting_len > 0)
+		return;
+	for (; sources; sources &= sources - 1)
+		net->host->side->received(net->host, (uint32_t)__builtin_ctz(sources));
+}
+
+void rx_flush(struct net *net, uint32_t pair)
+{
+	struct rx *rx = net->pairs[pair].rx;
+	const struct iovec iov[] = { { &rx->header, NET_HDR_LEN },
+				     { rx->bounce, sizeof(rx->bounce) } };
+
+	for (uint32_t i = 0; i < RX_FLUSH_MAX; i++)
+		if (net->host->side->receive(net->host, pair, iov, 2) == 0)
+			break;
+	if (net->host->side->received)
+		net->host->side->received(net->host, pair);
+}

@@ -1,0 +1,32 @@
+/*
+ * What a port may send in its own name: the addresses in its frames are its own.
+ *
+ * Runs in: vmdev-switch. Trusts: nothing in the frame; it looks at the copy (head.h), without its
+ * tag.
+ *
+ * For a port that is bound to a MAC address:
+ *  - it is the source of every frame, the sender of ARP, and every link-layer address in neighbour
+ *    discovery;
+ *  - there is no second tag, and no extension header of IPv6, behind which that could hide.
+ * If it has IP addresses, too:
+ *  - they are the sources of every packet, the sender of ARP, the target of neighbour
+ *    advertisements. Besides, what a guest needs to get an address: 0.0.0.0 (DHCP, ARP probes),
+ *    ::, and the link-local address made of its MAC address (RFC 4291, appendix A);
+ *  - it is no router: no router advertisement, no redirect;
+ *  - nothing but IPv4, IPv6 and ARP.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/net/switch/head.h"
+
+struct filter {
+	bool bound;
+	uint8_t mac[6];
+	uint32_t n_addresses;
+	uint8_t addresses[CONTRACT_SWITCH_MAX_ADDRESSES][16]; /* IPv4 as ::ffff:a.b.c.d */
+};
+
+bool filter_pass(const struct filter *f, const struct head *h);

@@ -1,0 +1,243 @@
+/*
+ * From the driver to the host: chains become frames, a batch of them is sent, the chains are given back.
+ *
+ * Runs in: worker's I/O thread that owns the queue. Trusts: nothing in a chain.
+ *
+ * The first FRAME_HEAD_LEN bytes behind the header are copied, checked, and sent from the copy, so that
+ * what was looked at is what the host gets; the rest goes from guest memory as it is.
+ *
+ * A chain is taken, and so on record, before it is looked at. A successor sends again what was not
+ * published: a frame may be repeated, at most once, never lost by a death alone. What the host has no
+ * room for waits in the batch; nothing more is taken until it has gone.
+ */
+#include <string.h>
+
+#include "devices/base/crash.h"
+#include "devices/net/net-private.h"
+#include "devices/virtio/iov.h"
+
+enum { TX_IOV_LEN = NET_BATCH * 4 + NET_MAX_SEGMENTS + 1 };
+
+/* Header and head of one frame, as they are sent. */
+struct tx_slot {
+	struct net_header header;
+	uint8_t head[FRAME_HEAD_LEN];
+	uint16_t ring_head;
+};
+
+struct tx {
+	uint32_t n;    /* frames in the batch */
+	uint32_t sent; /* of them */
+	uint32_t n_iov;
+	struct host_frame frames[NET_BATCH];
+	struct tx_slot slots[NET_BATCH];
+	struct iovec iov[TX_IOV_LEN];
+};
+
+struct tx *tx_new(void)
+{
+	return net_room(sizeof(struct tx));
+}
+
+void tx_reset(struct tx *tx)
+{
+	tx->n = tx->sent = tx->n_iov = 0;
+}
+
+/* Bytes off the front of iov[*first..n). */
+static void cut(struct iovec *iov, uint32_t *first, uint32_t n, size_t len)
+{
+	while (*first < n && len >= iov[*first].iov_len)
+		len -= iov[(*first)++].iov_len;
+	if (*first < n && len > 0) {
+		iov[*first].iov_base = (uint8_t *)iov[*first].iov_base + len;
+		iov[*first].iov_len -= len;
+	}
+}
+
+/*
+ * Not another's address, neither as the frame's source nor as the sender in ARP (RFC 826: its hardware
+ * address is at 8).
+ */
+static bool source_good(const struct net *net, const uint8_t *head, uint32_t len)
+{
+	struct frame_info f;
+
+	if (!net->config.bound)
+		return true;
+	if (memcmp(head + NET_MAC_LEN, net->config.mac, NET_MAC_LEN) != 0)
+		return false;
+	f = frame_parse(head, len);
+	if (f.type != FRAME_ARP && f.type != FRAME_RARP)
+		return true;
+	return f.l3 + 8u + NET_MAC_LEN <= len &&
+	       memcmp(head + f.l3 + 8, net->config.mac, NET_MAC_LEN) == 0;
+}
+
+/* Why the frame of this chain is not sent; NULL: it is in the batch. */
+static const char *prepare(struct net *net, struct tx *tx, const struct chain *c,
+			   enum net_drop *ret_drop)
+{
+	struct tx_slot *slot = &tx->slots[tx->n];
+	struct iovec *iov = &tx->iov[tx->n_iov];
+	uint32_t hdr_len = net->hdr_len, len, head_len, first = 1;
+	enum header_verdict v;
+
+	*ret_drop = NET_DROP_MALFORMED;
+	if (c->n_writable > 0)
+		return "a chain with room for an answer";
+	if (c->readable_len < hdr_len)
+		return "a chain shorter than its header";
+	len = c->readable_len - hdr_len;
+	head_len = len < FRAME_HEAD_LEN ? len : FRAME_HEAD_LEN;
+	slot->header.num_buffers = 0;
+	iov_read(c->iov, c->n_readable, 0, &slot->header, hdr_len);
+	iov_read(c->iov, c->n_readable, hdr_len, slot->head, head_len);
+	v = header_check(&slot->header, slot->head, len, &net->out);
+	if (v != HEADER_OK)
+		return header_verdict_to_string(v);
+	*ret_drop = NET_DROP_SOURCE;
+	if (!source_good(net, slot->head, head_len))
+		return "not from the guest's own address";
+	slot->ring_head = c->head;
+	cut(iov, &first, 1 + c->n_readable, hdr_len + head_len);
+	/* The place in front of what is left is free: chains are loaded one behind it. */
+	iov[first - 1] = (struct iovec){ &slot->header, NET_HDR_LEN + head_len };
+	tx->frames[tx->n++] = (struct host_frame){ .iov = &iov[first - 1],
+						   .n_iov = 2 + c->n_readable - first,
+						   .len = NET_HDR_LEN + len };
+	tx->n_iov += 1 + c->n_readable;
+	return NULL;
+}
+
+static void count_sent(struct net_counters *counters, const struct host_frame *f)
+{
+	counters->sent++;
+	counters->sent_bytes += f->len - NET_HDR_LEN;
+}
+
+/* Send what is in the batch. False: the host has no room for all of it. */
+static bool send_batch(struct net *net, struct thread *t, struct vring *r, struct tx *tx)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	uint32_t n;
+
+	if (tx->sent == tx->n)
+		return true;
+	thread_take_up(t, r, tx->slots[tx->sent].ring_head);
+	n = net->host->side->send(net->host, r->index / 2, &tx->frames[tx->sent], tx->n - tx->sent);
+	CRASH_POINT("net.tx.sent");
+	for (; n > 0; n--, tx->sent++) {
+		count_sent(p->counters, &tx->frames[tx->sent]);
+		thread_push(t, r, tx->slots[tx->sent].ring_head, 0);
+	}
+	thread_set_down(t);
+	if (tx->sent < tx->n)
+		return false;
+	tx_reset(tx);
+	return true;
+}
+
+static void take_one(struct net *net, struct thread *t, struct vring *r, const struct chain *c)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	enum net_drop drop;
+	const char *why;
+
+	thread_take_up(t, r, c->head);
+	why = prepare(net, p->tx, c, &drop);
+	if (why) {
+		net_drop(p, drop, why);
+		thread_push(t, r, c->head, 0);
+	}
+	thread_set_down(t);
+}
+
+static struct chain next_chain(struct tx *tx)
+{
+	return (struct chain){ .iov = &tx->iov[tx->n_iov + 1], .iov_max = NET_MAX_SEGMENTS };
+}
+
+/* Fill the batch. The number of chains taken. */
+static uint32_t fill(struct net *net, struct thread *t, struct vring *r, struct tx *tx)
+{
+	uint32_t n = 0, bytes = 0;
+
+	while (n < NET_BATCH && bytes < NET_BATCH_BYTES && tx->n < NET_BATCH &&
+	       tx->n_iov + 1 + NET_MAX_SEGMENTS <= TX_IOV_LEN) {
+		struct chain c = next_chain(tx);
+		uint64_t wait_ns = throttle_wait_ns(&net->sending);
+
+		if (wait_ns > 0) {
+			net->pairs[r->index / 2].waiting[1] = true;
+			thread_retry(t, wait_ns);
+			break;
+		}
+		if (queue_pop(&r->queue, &c) != QUEUE_OK)
+			break;
+		if (n++ == 0)
+			queue_disable_notify(&r->queue);
+		thread_taken(t, r);
+		throttle_charge(&net->sending, c.readable_len);
+		bytes += c.readable_len;
+		take_one(net, t, r, &c);
+	}
+	return n;
+}
+
+uint32_t tx_take(struct net *net, struct thread *t, struct vring *r)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	uint32_t n = 0;
+
+	p->waiting[1] = p->wants_room = false;
+	if (send_batch(net, t, r, p->tx)) {
+		n = fill(net, t, r, p->tx);
+		if (send_batch(net, t, r, p->tx))
+			return n;
+	}
+	p->waiting[1] = p->wants_room = true;
+	return n;
+}
+
+/* What a dead worker had taken. It goes out by itself, since there is nothing else yet. */
+void tx_resubmit(struct net *net, struct thread *t, struct vring *r, uint16_t head)
+{
+	struct tx *tx = net->pairs[r->index / 2].tx;
+	struct chain c;
+
+	if (!send_batch(net, t, r, tx))
+		tx_give_up(net, t, r);
+	c = next_chain(tx);
+	thread_take_up(t, r, head);
+	if (queue_load_again(&r->queue, head, &c) == QUEUE_OK)
+		take_one(net, t, r, &c);
+	else
+		thread_push(t, r, head, 0);
+	thread_set_down(t);
+	send_batch(net, t, r, tx);
+}
+
+void tx_give_up(struct net *net, struct thread *t, struct vring *r)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct tx *tx = p->tx;
+
+	for (; tx->sent < tx->n; tx->sent++) {
+		net_drop(p, NET_DROP_STOPPED, "the device has to stop");
+		thread_push(t, r, tx->slots[tx->sent].ring_head, 0);
+	}
+	tx_reset(tx);
+}
+
+void tx_own_frame(struct net *net, const uint8_t *frame, uint32_t len)
+{
+	struct tx_slot slot = { .header = { .flags = 0 } };
+	struct iovec iov = { &slot.header, NET_HDR_LEN + len };
+	struct host_frame f = { .iov = &iov, .n_iov = 1, .len = NET_HDR_LEN + len };
+
+	if (len <= FRAME_HEAD_LEN) {
+		memcpy(slot.head, frame, len);
+		net->host->side->send(net->host, 0, &f, 1);
+	}
+}
