@@ -1,0 +1,451 @@
+/* Host programs. See host.h. */
+#include "devices/vsock/host.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "devices/base/crash.h"
+#include "devices/base/fd.h"
+#include "devices/process/thread.h"
+#include "devices/vhost/image.h"
+#include "devices/vsock/broker.h"
+#include "devices/vsock/hand.h"
+#include "devices/vsock/in.h"
+#include "devices/vsock/line.h"
+#include "devices/vsock/out.h"
+
+enum {
+	LINE_MS = 5000,	   /* for a CONNECT line to come */
+	REQUEST_MS = 5000, /* for the guest to answer */
+	END_MS = 8000,	   /* for the guest to take leave: as long as Linux itself waits */
+	ACCEPT_BATCH = 32,
+	EVENTS = 64,
+	FIRST_PORT = 1 << 30,
+	/* epoll data that are no connection's */
+	DATA_LISTEN = STORE_CONNS, /* and the next */
+	DATA_BROKER = STORE_CONNS + 2,
+};
+
+static uint64_t data_of(const struct vsock *v, const struct conn *c)
+{
+	return (uint64_t)(uint32_t)c->serial << 32 | conn_index(v, c);
+}
+
+static int watch(struct vsock *v, int op, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event ev = { .events = events | EPOLLET, .data.u64 = data };
+
+	return epoll_ctl(v->epoll, op, fd, &ev) < 0 ? -errno : 0;
+}
+
+void host_watch(struct vsock *v, struct conn *c)
+{
+	int r;
+
+	if (c->fd == IMAGE_NO_FD)
+		return;
+	r = watch(v, EPOLL_CTL_ADD, c->fd, EPOLLIN | EPOLLRDHUP, data_of(v, c));
+	/* A dead worker may have left anything. */
+	if (r < 0 && r != -EEXIST)
+		conn_reset(v, c, "its socket cannot be watched");
+}
+
+static void watch_out(struct vsock *v, struct conn *c, bool on)
+{
+	struct local *l = conn_local(v, c);
+
+	if (l->watched_out == on || c->fd == IMAGE_NO_FD)
+		return;
+	l->watched_out = on;
+	watch(v, EPOLL_CTL_MOD, c->fd, EPOLLIN | EPOLLRDHUP | (on ? EPOLLOUT : 0), data_of(v, c));
+}
+
+void host_await_room(struct vsock *v, struct conn *c)
+{
+	conn_local(v, c)->blocked = true;
+	watch_out(v, c, true);
+}
+
+void host_await_no_room(struct vsock *v, struct conn *c)
+{
+	conn_local(v, c)->blocked = false;
+	watch_out(v, c, false);
+}
+
+static void ready(struct vsock *v, const struct epoll_event *ev)
+{
+	uint32_t i = (uint32_t)ev->data.u64;
+	struct local *l = &v->local[i];
+	struct conn *c = conn_at(v, i);
+
+	/* An event of a socket whose place has a new tenant. */
+	if (c->state == CONN_FREE || (uint32_t)(ev->data.u64 >> 32) != (uint32_t)c->serial)
+		return;
+	if (ev->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		l->end_seen = true;
+	if (ev->events & EPOLLHUP)
+		l->gone_seen = true;
+	if (ev->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		set_add(&v->readable, i);
+	if (ev->events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
+		l->blocked = false;
+		set_add(&v->blocked, i);
+	}
+}
+
+void host_look(struct vsock *v)
+{
+	struct epoll_event events[EVENTS];
+	int n = epoll_wait(v->epoll, events, EVENTS, 0);
+
+	for (int i = 0; i < n; i++) {
+		uint32_t which = (uint32_t)events[i].data.u64;
+
+		if (which < STORE_CONNS)
+			ready(v, &events[i]);
+		else if (which == DATA_BROKER)
+			v->mail = true, v->mute = false;
+		else
+			v->backlog[which - DATA_LISTEN] = true;
+	}
+}
+
+/* Accepting */
+
+static void accepted(struct vsock *v, struct conn *c, int fd, uint32_t which)
+{
+	c->type = which ? VIRTIO_VSOCK_TYPE_SEQPACKET : VIRTIO_VSOCK_TYPE_STREAM;
+	c->origin = ORIGIN_HOST;
+	c->peer_cid = VSOCK_CID_HOST;
+	c->fd = fd;
+	conn_deadline(v, c, LINE_MS);
+	conn_set_state(v, c, CONN_LINE);
+	CRASH_POINT("vsock.accept.begun");
+}
+
+/* False: nobody waits any more. */
+static bool accept_one(struct vsock *v, struct conn *c, uint32_t which)
+{
+	int fd;
+
+	hand_begin(v, HAND_ACCEPT, c, 0, which);
+	/* No SOCK_CLOEXEC: it outlives the keeper's exec. */
+	fd = accept4(CONTRACT_FD_VSOCK_STREAM + (int)which, NULL, NULL, SOCK_NONBLOCK);
+	CRASH_POINT("vsock.accept.accepted");
+	if (fd >= CONTRACT_FD_LIMIT_VSOCK || fd < 0) {
+		hand_end(v);
+		return false;
+	}
+	accepted(v, c, fd, which);
+	hand_end(v);
+	host_watch(v, c);
+	return true;
+}
+
+uint32_t host_accept(struct vsock *v)
+{
+	uint32_t n = 0;
+	struct conn *c;
+
+	/* While the table is full they wait. */
+	for (uint32_t which = 0; which < 2; which++)
+		while (v->backlog[which] && n < ACCEPT_BATCH && (c = conn_new(v)) != NULL) {
+			v->backlog[which] = accept_one(v, c, which);
+			n += v->backlog[which];
+		}
+	return n;
+}
+
+static bool named(struct vsock *v, int fd)
+{
+	for (uint32_t i = 0; i < v->store->n_conns; i++)
+		if (conn_at(v, i)->state != CONN_FREE && conn_at(v, i)->fd == fd)
+			return true;
+	return false;
+}
+
+static bool same_name(int fd, const struct sockaddr_storage *name, socklen_t len)
+{
+	struct sockaddr_storage own;
+	socklen_t own_len = sizeof(own);
+	int listening = 1;
+	socklen_t int_len = sizeof(listening);
+
+	return getsockname(fd, (struct sockaddr *)&own, &own_len) == 0 && own_len == len &&
+	       memcmp(&own, name, len) == 0 &&
+	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &int_len) == 0 && !listening;
+}
+
+/*
+ * The last worker was about to accept. If it has, the socket is in the table and nobody names it; its
+ * own name is the listening socket's.
+ */
+static void find_accepted(struct vsock *v)
+{
+	struct hand *h = &v->store->hand;
+	uint32_t which = h->len ? 1 : 0;
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+	struct conn *c = conn_at(v, h->conn);
+
+	if (c->state != CONN_FREE ||
+	    getsockname(CONTRACT_FD_VSOCK_STREAM + (int)which, (struct sockaddr *)&name, &len) < 0)
+		return;
+	for (int fd = CONTRACT_FD_SESSION; fd < CONTRACT_FD_LIMIT_VSOCK; fd++) {
+		if (!same_name(fd, &name, len) || named(v, fd))
+			continue;
+		accepted(v, c, fd, which);
+		return;
+	}
+}
+
+void host_recover_accept(struct vsock *v)
+{
+	if (v->store->hand.kind != HAND_ACCEPT)
+		return;
+	find_accepted(v);
+	hand_end(v);
+}
+
+/* Lines */
+
+static uint32_t new_port(struct vsock *v, uint32_t guest_port)
+{
+	uint32_t *next = &v->store->next_port;
+
+	do
+		*next = *next < FIRST_PORT || *next == UINT32_MAX ? FIRST_PORT : *next + 1;
+	while (conn_find(v, VSOCK_CID_HOST, *next, guest_port));
+	return *next;
+}
+
+static void ask_guest(struct vsock *v, struct conn *c)
+{
+	conn_address(v, c);
+	conn_deadline(v, c, REQUEST_MS);
+	conn_owe(v, c, DUE_REQUEST);
+	conn_set_state(v, c, CONN_REQUESTED);
+	CRASH_POINT("vsock.line.requested");
+}
+
+/* Look at what is there, without taking it. The length, or a negative errno; 0 at the end. */
+static int peek(int fd, uint8_t *text, uint32_t len)
+{
+	struct iovec iov = { .iov_base = text, .iov_len = len };
+	struct mmsghdr m = { .msg_hdr = { .msg_iov = &iov, .msg_iovlen = 1 } };
+
+	if (syscall(SYS_recvmmsg, fd, &m, 1, MSG_DONTWAIT | MSG_PEEK, NULL) < 0)
+		return -errno;
+	return (int)m.msg_len;
+}
+
+static void taken_off(struct vsock *v, struct conn *c)
+{
+	if (c->state == CONN_LINE)
+		ask_guest(v, c);
+	else
+		host_open(v, c);
+}
+
+/* Take what asks or answers off the socket: len bytes, which are there. */
+static void take_off(struct vsock *v, struct conn *c, uint32_t len)
+{
+	int r;
+
+	hand_begin(v, HAND_LINE, c, 0, len);
+	r = hand_receive(v, c->fd, len);
+	if (r == 0 && hand_moved(v) == len)
+		taken_off(v, c);
+	else
+		conn_reset(v, c, "its line has gone");
+	hand_end(v);
+}
+
+static void read_line(struct vsock *v, struct conn *c)
+{
+	uint8_t text[LINE_MAX_LEN];
+	int n = peek(c->fd, text, sizeof(text)), len;
+	uint32_t port;
+
+	if (n == -EAGAIN)
+		return;
+	len = n > 0 ? line_parse(text, (uint32_t)n, &port) : LINE_BAD;
+	/* A message is all that there will be of a line. */
+	if (len == LINE_BAD || (len == LINE_MORE && conn_local(v, c)->end_seen) ||
+	    (c->type == VIRTIO_VSOCK_TYPE_SEQPACKET && len != n) ||
+	    (len > 0 && !port_allowed(&v->config.guest_ports, port))) {
+		conn_drop(v, c);
+		return;
+	}
+	if (len == LINE_MORE)
+		return;
+	c->guest_port = port;
+	c->peer_port = new_port(v, port);
+	take_off(v, c, (uint32_t)len);
+}
+
+/* Another guest's device says one byte when its guest has accepted, and hangs up when not. */
+static void read_answer(struct vsock *v, struct conn *c)
+{
+	uint8_t byte;
+	int n = peek(c->fd, &byte, 1);
+
+	if (n == -EAGAIN)
+		return;
+	if (n == 1)
+		take_off(v, c, 1);
+	else
+		conn_reset(v, c, NULL);
+}
+
+void host_listen_to(struct vsock *v, struct conn *c)
+{
+	set_remove(&v->readable, conn_index(v, c));
+	if (c->state == CONN_LINE)
+		read_line(v, c);
+	else if (c->state == CONN_PEER)
+		read_answer(v, c);
+	else if (c->state == CONN_REQUESTED && conn_local(v, c)->gone_seen)
+		conn_reset(v, c, NULL); /* whoever asked has gone */
+}
+
+void host_open(struct vsock *v, struct conn *c)
+{
+	conn_deadline(v, c, 0);
+	conn_owe(v, c, DUE_RESPONSE);
+	conn_set_state(v, c, CONN_OPEN);
+	CRASH_POINT("vsock.conn.open");
+	set_add(&v->readable, conn_index(v, c));
+}
+
+/* Greeting */
+
+static void greeted(struct vsock *v, struct conn *c)
+{
+	conn_deadline(v, c, 0);
+	conn_set_state(v, c, CONN_OPEN);
+	set_add(&v->readable, conn_index(v, c));
+}
+
+void host_greet(struct vsock *v, struct conn *c)
+{
+	struct hand *h = &v->store->hand;
+	struct iovec iov = { .iov_base = h->text };
+	int r;
+
+	iov.iov_len = c->origin == ORIGIN_PEER ? 1 : line_answer(h->text, c->peer_port);
+	hand_begin(v, HAND_GREET, c, 0, (uint32_t)iov.iov_len);
+	r = hand_send(v, c->fd, &iov, 1);
+	/* A socket that nothing was written to yet takes so little, or nobody reads it any more. */
+	if (r == 0 && hand_moved(v) == iov.iov_len)
+		greeted(v, c);
+	else
+		conn_reset(v, c, NULL);
+	CRASH_POINT("vsock.greet.greeted");
+	hand_end(v);
+}
+
+/* Time */
+
+void host_time_out(struct vsock *v, struct conn *c)
+{
+	switch ((enum conn_state)c->state) {
+	case CONN_LINE:
+	case CONN_ORPHAN:
+		conn_drop(v, c);
+		break;
+	case CONN_REQUESTED:
+	case CONN_GREETING:
+	case CONN_ASKED:
+	case CONN_PEER:
+	case CONN_OPEN: /* the guest was told that the host's end is closed, and does not take leave */
+		conn_reset(v, c, NULL);
+		break;
+	case CONN_FREE:
+	case CONN_CLOSING:
+	case CONN_N_STATES:
+		conn_deadline(v, c, 0);
+		break;
+	}
+}
+
+/* Set-up */
+
+int host_init(struct vsock *v)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+
+	v->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (v->epoll < 0)
+		return -errno;
+	for (uint32_t i = 0; i < 2; i++) /* /dev/null cannot be watched, nor need be */
+		(void)watch(v, EPOLL_CTL_ADD, CONTRACT_FD_VSOCK_STREAM + (int)i, EPOLLIN,
+			    DATA_LISTEN + i);
+	if (watch(v, EPOLL_CTL_ADD, CONTRACT_FD_VSOCK_BROKER, EPOLLIN | EPOLLOUT, DATA_BROKER) == 0)
+		v->broker = CONTRACT_FD_VSOCK_BROKER;
+	return epoll_ctl(v->thread->epoll, EPOLL_CTL_ADD, v->epoll, &ev) < 0 ? -errno : 0;
+}
+
+/* What was in hand. A run waits for its packets (out_resume). */
+static void recover_hand(struct vsock *v)
+{
+	struct hand *h = &v->store->hand;
+	struct conn *c = conn_at(v, h->conn);
+	bool whole = h->part.msg_len > 0 && h->part.msg_len == h->len;
+
+	switch ((enum hand_kind)h->kind) {
+	case HAND_CREATE:
+		if (c->state != CONN_FREE && h->heads[0] < QUEUE_MAX_SIZE)
+			v->store->tx_done[h->heads[0]] = 1;
+		break;
+	case HAND_FLUSH:
+		out_recover_flush(v);
+		return;
+	case HAND_GREET:
+		if (whole && c->state == CONN_GREETING)
+			greeted(v, c);
+		break;
+	case HAND_LINE:
+		if (whole && (c->state == CONN_LINE || c->state == CONN_PEER))
+			taken_off(v, c);
+		break;
+	case HAND_ASK:
+		broker_recover_ask(v, c);
+		break;
+	case HAND_RUN:
+		/* Its packets are marked in their order: with the last one all is done. */
+		if (h->n_heads > 0 && h->heads[h->n_heads - 1] < QUEUE_MAX_SIZE &&
+		    v->store->tx_done[h->heads[h->n_heads - 1]])
+			break;
+		return;
+	case HAND_ACCEPT: /* host_recover_accept() */
+	case HAND_NONE:
+	case HAND_N_KINDS:
+		return;
+	}
+	hand_end(v);
+}
+
+void host_recover(struct vsock *v)
+{
+	recover_hand(v);
+	v->mail = true;
+	v->backlog[0] = v->backlog[1] = true;
+	for (uint32_t i = 0; i < v->store->n_conns; i++) {
+		struct conn *c = conn_at(v, i);
+
+		if (c->state == CONN_FREE)
+			continue;
+		if (c->fd == IMAGE_NO_FD && c->state != CONN_ASKED && c->state != CONN_CLOSING) {
+			conn_reset(v, c, NULL); /* its worker died while it was ending it */
+			continue;
+		}
+		host_watch(v, c);
+		if (c->state == CONN_OPEN || c->state == CONN_ORPHAN)
+			set_add(&v->blocked, i);
+		set_add(&v->readable, i);
+	}
+}

@@ -1,0 +1,38 @@
+/*
+ * From the host to the guest: what sockets have, and what is due, into buffers of the rx ring.
+ *
+ * Runs in: worker, one I/O thread. Trusts: its caller; neither the ring nor what sockets hold.
+ *
+ * Linux posts buffers of 4 KiB: one receive fills as many as the stream has bytes for, each behind a
+ * header of its own. How many it is offered adapts; what was popped and not needed is put back. All that is
+ * received in a turn becomes visible with one publication.
+ *
+ * A slot (store.h) is on record from before the receive until the driver can see its buffers:
+ *
+ *	begun		its buffers are popped, so in flight. msg_len 0: nothing has been received
+ *	received	the kernel has stored msg_len; the bytes are in guest memory, behind where headers go
+ *	counted		given = start + msg_len
+ *	pushed		headers are written; buffers that were not needed are put back
+ *	published	the buffers are not in flight any more: what was due has been told
+ *	ended
+ *
+ * A successor finds its buffers in flight (then it writes the headers again and pushes them) or not
+ * (then the driver has them): all of a slot, or none, since they are published together.
+ */
+#pragma once
+
+#include "devices/vsock/conn.h"
+
+/* Fill buffers: first what is due, then what can be read, in turn; the number of packets. */
+uint32_t in_fill(struct vsock *v);
+
+/* An RST for a packet that no connection is for. False: too many wait. */
+bool in_refuse(struct vsock *v, const struct packet *p);
+bool in_can_refuse(const struct vsock *v);
+
+/* What was pushed has been published. */
+void in_published(struct vsock *v);
+
+/* A dead worker's: slots whose buffers the driver has; then the others, and put back the rest. */
+void in_recover(struct vsock *v);
+void in_resume(struct vsock *v);
