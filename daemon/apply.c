@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,137 @@ static int parse_all(struct apply *a)
 	return r;
 }
 
+/* ---- addresses ---- */
+
+/* Does any device but this one have it? */
+static bool cid_taken(struct apply *a, uint64_t cid, const char *but)
+{
+	struct entry *e;
+
+	list_for_each (e, &a->manager->entries, link) {
+		const struct device_config *c = device_config(e->device);
+
+		if (c->cid == cid && strcmp(c->full_name, but) != 0)
+			return true;
+	}
+	for (size_t i = 0; i < a->n_vms; i++)
+		for (size_t k = 0; k < a->vms[i]->n_devices; k++) {
+			const struct device_config *c = &a->vms[i]->devices[k];
+
+			if (c->cid == cid && strcmp(c->full_name, but) != 0)
+				return true;
+		}
+	return false;
+}
+
+struct cid_asker {
+	struct apply *apply;
+	const char *name;
+};
+
+static bool taken_by_others(void *arg, uint64_t cid)
+{
+	struct cid_asker *asker = arg;
+
+	return cid_taken(asker->apply, cid, asker->name);
+}
+
+static bool is_described_here(const struct apply *a, const char *vm)
+{
+	for (size_t i = 0; i < a->n_vms; i++)
+		if (strcmp(a->vms[i]->name, vm) == 0)
+			return true;
+	return false;
+}
+
+/* Of two VMs; within a document it has been seen (config-parse.c). */
+static void check_cid(struct apply *a, const struct vm_config *vm, const struct device_config *c)
+{
+	const char *holder = NULL;
+	struct entry *e;
+
+	list_for_each (e, &a->manager->entries, link) {
+		const struct device_config *other = device_config(e->device);
+
+		if (other->cid == c->cid && !is_described_here(a, other->vm))
+			holder = other->full_name;
+	}
+	for (size_t i = 0; i < a->n_vms && !holder && a->vms[i] != vm; i++)
+		for (size_t k = 0; k < a->vms[i]->n_devices; k++)
+			if (a->vms[i]->devices[k].cid == c->cid)
+				holder = a->vms[i]->devices[k].full_name;
+	if (holder)
+		config_errors_add(a->errors,
+				  "%s: %s: cid: %" PRIu64
+				  " is the CID of %s already; expected one of "
+				  "its own, or \"auto\"",
+				  vm->file, c->full_name, c->cid, holder);
+}
+
+static int give_cid(struct apply *a, struct device_config *c)
+{
+	struct cid_asker asker = { a, c->full_name };
+	scope_free char *error = NULL;
+
+	if (c->type != DEVICE_TYPE_VSOCK || c->cid != 0)
+		return 0;
+	if (!a->manager->cids &&
+	    cids_load(a->manager->spec.runtime_dir, &a->manager->cids, &error) < 0) {
+		config_errors_add(a->errors, "%s: cid: \"auto\": %s", c->full_name,
+				  error ? error : error_text(-ENOMEM));
+		return 0;
+	}
+	c->cid = cids_find(a->manager->cids, c->full_name, taken_by_others, &asker);
+	return c->cid ? 0 : -ENOSPC;
+}
+
+/* A device has one address, and no two have the same. */
+static int give_cids(struct apply *a)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < a->n_vms; i++)
+		for (size_t k = 0; k < a->vms[i]->n_devices && r == 0; k++)
+			r = give_cid(a, &a->vms[i]->devices[k]);
+	for (size_t i = 0; i < a->n_vms && r == 0; i++)
+		for (size_t k = 0; k < a->vms[i]->n_devices; k++)
+			if (a->vms[i]->devices[k].cid != 0)
+				check_cid(a, a->vms[i], &a->vms[i]->devices[k]);
+	return r;
+}
+
+static bool is_described(void *arg, const char *name)
+{
+	const struct apply *a = arg;
+
+	for (size_t i = 0; i < a->n_vms; i++)
+		for (size_t k = 0; k < a->vms[i]->n_devices; k++)
+			if (strcmp(a->vms[i]->devices[k].full_name, name) == 0)
+				return true;
+	return manager_find(a->manager, name) != NULL;
+}
+
+/* Written down before a guest can see it. The devices can be had without that, and have others after a restart. */
+static void keep_cids(struct apply *a)
+{
+	int r = 0;
+
+	if (!a->manager->cids)
+		return;
+	for (size_t i = 0; i < a->n_vms; i++)
+		for (size_t k = 0; k < a->vms[i]->n_devices && r == 0; k++) {
+			const struct device_config *c = &a->vms[i]->devices[k];
+
+			if (c->type == DEVICE_TYPE_VSOCK && c->cid_auto)
+				r = cids_set(a->manager->cids, c->full_name, c->cid);
+		}
+	if (r == 0)
+		r = cids_save(a->manager->cids, is_described, a);
+	if (r < 0)
+		journal_write(&(struct journal_about){ .level = LOG_LEVEL_ERROR },
+			      "the table of CIDs cannot be written: %s", error_text(r));
+}
+
 /* ---- compare ---- */
 
 static const struct device_config *find_config(const struct vm_config *vm, const char *name)
@@ -175,13 +307,21 @@ static int compare_all(struct apply *a)
 	return 0;
 }
 
-/* A device of ours that this very call stops or removes may have the image now. */
-static bool is_freed_here(const struct apply *a, const char *path)
+static bool holds(const struct entry *e, const struct device_config *config)
+{
+	const struct device_config *holder = device_config(e->device);
+	const struct type *type = type_get(config->type);
+
+	return holder->type == config->type && type->clash && type->clash(holder, config);
+}
+
+/* A device of ours that this very call stops or removes may have the resource now. */
+static bool is_freed_here(const struct apply *a, const struct device_config *config)
 {
 	struct entry *e;
 
 	list_for_each (e, &a->manager->entries, link)
-		if (e->removing && strcmp(device_config(e->device)->path, path) == 0)
+		if (e->removing && holds(e, config))
 			return true;
 	for (size_t i = 0; i < a->n_changes; i++) {
 		const struct change *c = &a->changes[i];
@@ -189,7 +329,7 @@ static bool is_freed_here(const struct apply *a, const char *path)
 		if (c->kind != CHANGE_REMOVE && c->kind != CHANGE_CHANGE)
 			continue;
 		e = manager_find(a->manager, c->config->full_name);
-		if (e && strcmp(device_config(e->device)->path, path) == 0)
+		if (e && holds(e, config))
 			return true;
 	}
 	return false;
@@ -208,7 +348,7 @@ static int check_one(struct apply *a, const struct change *c)
 	spec = device_launch_spec(&a->manager->host, c->config, argv, &texts);
 	r = launch_check(&spec, &error);
 	strv_free(argv);
-	if (r == -EBUSY && is_freed_here(a, c->config->path))
+	if (r == -EBUSY && is_freed_here(a, c->config))
 		r = 0;
 	if (r < 0)
 		config_errors_add(a->errors, "%s: %s: %s", c->file, c->config->full_name,
@@ -318,6 +458,8 @@ static int apply_prepare(struct apply *a)
 	int r = parse_all(a);
 
 	if (r == 0 && a->errors->n + a->errors->n_more == 0)
+		r = give_cids(a);
+	if (r == 0 && a->errors->n + a->errors->n_more == 0)
 		r = compare_all(a);
 	if (r == 0 && a->errors->n + a->errors->n_more == 0 && !a->spec->at_start)
 		r = check_all(a);
@@ -338,6 +480,8 @@ int manager_apply(struct manager *m, const struct manager_apply_spec *spec,
 		apply_done(&a);
 		return r;
 	}
+	if (!spec->dry_run)
+		keep_cids(&a);
 	changes = changes_to_json(&a); /* first: an action may free what a change points to */
 	for (size_t i = 0; i < a.n_changes && !spec->dry_run && r == 0; i++)
 		r = act(m, &a.changes[i]);

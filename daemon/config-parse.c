@@ -11,6 +11,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "daemon/config-private.h"
+#include "daemon/type.h"
 #include "devices/base/scope.h"
 
 static void tell(struct reader *r, uint32_t id, const char *format, ...)
@@ -59,8 +61,8 @@ static void value_to_text(json_object *value, char *ret_text, size_t size)
 static bool parse_members(struct reader *r, const struct key *keys, json_object *object,
 			  uint32_t id, void *target);
 
-static bool take_object(struct reader *r, const struct key *key, json_object *value, uint32_t id,
-			void *target)
+bool take_object(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		 void *target)
 {
 	if (!json_object_is_type(value, json_type_object))
 		return false;
@@ -70,8 +72,6 @@ static bool take_object(struct reader *r, const struct key *key, json_object *va
 
 static bool take_devices(struct reader *r, const struct key *key, json_object *value, uint32_t id,
 			 void *target);
-
-static const char *const caches[] = { "none", "writeback", "writethrough", NULL };
 
 #define NAME_FORM "1 to 63 letters, digits, '_', '.' or '-', the first one a letter or a digit"
 
@@ -94,18 +94,31 @@ static const struct key document_keys[] = {
 	{ 0 },
 };
 
-static const struct key limits_keys[] = {
-	{ "cpu", "a percentage of one CPU as a string, such as \"50%\" or \"200%\"", take_cpu,
-	  offsetof(struct limits_config, cpu), .min = 1, .max = 1000000 },
-	{ "memory", "a size from 16M to 1T, such as \"256M\"", take_memory,
-	  offsetof(struct limits_config, memory), .min = 16ULL << 20, .max = 1ULL << 40 },
-	/* keeper, worker, its 16 threads, and a successor while the old worker still ends */
-	{ "pids", "a whole number from 36 to 32768", take_pids,
-	  offsetof(struct limits_config, pids), .min = 36, .max = 32768 },
+/*
+ * At least the keeper, a worker with 16 I/O threads and a companion, a successor of the same size
+ * while that one still ends, and the kernel's threads for their I/O.
+ */
+#define CGROUP_LIMITS                                                                              \
+	{ "cpu",    "a percentage of one CPU as a string, such as \"50%\" or \"200%\"",            \
+	  take_cpu, offsetof(struct limits_config, cpu),                                           \
+	  .min = 1, .max = 1000000 },                                                              \
+		{ "memory",	      "a size from 16M to 1T, such as \"256M\"",                   \
+		  take_memory,	      offsetof(struct limits_config, memory),                      \
+		  .min = 16ULL << 20, .max = 1ULL << 40 },                                         \
+	{                                                                                          \
+		"pids", "a whole number from 64 to 32768", take_pids,                              \
+			offsetof(struct limits_config, pids), .min = 64, .max = 32768              \
+	}
+
+const struct key cgroup_limits_keys[] = { CGROUP_LIMITS, { 0 } };
+
+const struct key io_limits_keys[] = {
+	CGROUP_LIMITS,
 	{ "iops", "requests per second from 1 to 1000000000, such as 5000 or \"5K\"", take_rate,
-	  offsetof(struct limits_config, iops), .min = 1, .max = 1000000000 },
+	  offsetof(struct limits_config, iops), .min = 1, .max = CONTRACT_IOPS_MAX },
 	{ "bandwidth", "bytes per second from 4K to 1T, such as \"100M\"", take_rate,
-	  offsetof(struct limits_config, bandwidth), .min = 4000, .max = 1000000000000 },
+	  offsetof(struct limits_config, bandwidth), .min = CONTRACT_BANDWIDTH_MIN,
+	  .max = CONTRACT_BANDWIDTH_MAX },
 	{ 0 },
 };
 
@@ -123,47 +136,49 @@ static const struct key restart_keys[] = {
 	{ 0 },
 };
 
-static const struct key blk_keys[] = {
-	{ "type", "\"blk\"", take_nothing, .required = true },
-	{ "path", "the absolute path of an image file or a block device", take_path,
-	  offsetof(struct device_config, path), .max = 4095, .required = true },
-	{ "readonly", "true or false", take_bool, offsetof(struct device_config, readonly) },
-	{ "cache", "\"none\", \"writeback\" or \"writethrough\"", take_word,
-	  offsetof(struct device_config, cache), .words = caches },
-	{ "serial", "1 to 20 printable ASCII characters", take_serial,
-	  offsetof(struct device_config, serial) },
-	{ "discard", "true or false", take_bool, offsetof(struct device_config, discard) },
-	{ "queues", "a whole number from 1 to 64", take_number,
-	  offsetof(struct device_config, queues), .min = 1, .max = 64 },
-	{ "queue-size", "a power of two from 2 to 1024", take_power_of_two,
+/* Of every device; the type's own are in type-NAME.c. */
+static const struct key device_keys[] = {
+	{ "type", "the type of the device", take_nothing, .required = true },
+	{ "queue-size", "a power of two from 4 to 1024", take_power_of_two,
 	  offsetof(struct device_config, queue_size), .min = CONFIG_MIN_QUEUE_SIZE,
 	  .max = CONFIG_MAX_QUEUE_SIZE },
 	{ "policy", "the name of a policy, or the absolute path of one", take_policy,
 	  offsetof(struct device_config, policy), .max = 4095 },
-	{ "limits", "an object with cpu, memory, pids, iops and bandwidth", take_object,
-	  offsetof(struct device_config, limits), .members = limits_keys },
 	{ "restart", "an object with limit, interval, backoff and hang-timeout", take_object,
 	  offsetof(struct device_config, restart), .members = restart_keys },
 	{ 0 },
 };
 
+/* The keys that an object may have: one table, or everyone's and then a type's. */
+struct key_set {
+	const struct key *tables[2];
+};
+
 static const struct key *key_find(const struct key *keys, const char *name)
 {
-	for (; keys->name; keys++)
+	for (; keys && keys->name; keys++)
 		if (strcmp(keys->name, name) == 0)
 			return keys;
 	return NULL;
 }
 
-static void tell_unknown_key(struct reader *r, const struct key *keys, uint32_t id)
+static const struct key *set_find(const struct key_set *set, const char *name)
 {
-	char names[200];
+	const struct key *key = key_find(set->tables[0], name);
+
+	return key ? key : key_find(set->tables[1], name);
+}
+
+static void tell_unknown_key(struct reader *r, const struct key_set *set, uint32_t id)
+{
+	char names[300];
 	size_t at = 0;
 
 	names[0] = '\0';
-	for (; keys->name; keys++)
-		at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%s", at ? ", " : "",
-				       keys->name);
+	for (int i = 0; i < 2; i++)
+		for (const struct key *key = set->tables[i]; key && key->name; key++)
+			at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%s",
+					       at ? ", " : "", key->name);
 	assert(at < sizeof(names));
 	tell(r, id, "unknown key; expected one of %s", names);
 }
@@ -179,41 +194,68 @@ static void tell_bad_value(struct reader *r, const struct key *key, json_object 
 		tell(r, id, "%s is not usable; expected %s", text, key->form);
 }
 
+static void tell_missing(struct reader *r, const struct key *keys, json_object *object, uint32_t id)
+{
+	for (; keys && keys->name; keys++)
+		if (keys->required && !json_object_object_get_ex(object, keys->name, NULL))
+			tell(r, id, "the key \"%s\" is missing; expected %s", keys->name,
+			     keys->form);
+}
+
 /* True if every member is known and good, and none that is required is missing. */
-static bool parse_members(struct reader *r, const struct key *keys, json_object *object,
-			  uint32_t id, void *target)
+static bool parse_set(struct reader *r, const struct key_set *set, json_object *object, uint32_t id,
+		      void *target)
 {
 	size_t n_before = r->errors->n + r->errors->n_more;
 
 	json_object_object_foreach (object, name, value) {
 		uint32_t member = syntax_find(&r->syntax, id, name);
-		const struct key *key = key_find(keys, name);
+		const struct key *key = set_find(set, name);
 
 		assert(member != UINT32_MAX);
 		r->detail[0] = '\0';
 		if (!key)
-			tell_unknown_key(r, keys, member);
+			tell_unknown_key(r, set, member);
 		else if (key->take && !key->take(r, key, value, member, target))
 			tell_bad_value(r, key, value, member);
 	}
-	for (; keys->name; keys++)
-		if (keys->required && !json_object_object_get_ex(object, keys->name, NULL))
-			tell(r, id, "the key \"%s\" is missing; expected %s", keys->name,
-			     keys->form);
+	tell_missing(r, set->tables[0], object, id);
+	tell_missing(r, set->tables[1], object, id);
 	return r->errors->n + r->errors->n_more == n_before;
 }
 
+static bool parse_members(struct reader *r, const struct key *keys, json_object *object,
+			  uint32_t id, void *target)
+{
+	const struct key_set set = { { keys } };
+
+	return parse_set(r, &set, object, id, target);
+}
+
 /* ---- devices ---- */
+
+/* "blk" or "fs": the types that this version has. */
+static void types_to_text(char *text, size_t size)
+{
+	size_t len = 0;
+
+	for (int type = 0; type < N_DEVICE_TYPES; type++)
+		if (type_get((enum device_type)type) && len < size)
+			len += (size_t)snprintf(text + len, size - len, "%s\"%s\"",
+						len ? " or " : "",
+						device_type_to_string((enum device_type)type));
+}
 
 static bool device_type_of(struct reader *r, json_object *object, uint32_t id,
 			   enum device_type *ret_type)
 {
 	json_object *value;
 	const char *text;
-	char shown[64];
+	char shown[64], expected[64];
 
+	types_to_text(expected, sizeof(expected));
 	if (!json_object_object_get_ex(object, "type", &value)) {
-		tell(r, id, "the key \"type\" is missing; expected \"blk\"");
+		tell(r, id, "the key \"type\" is missing; expected %s", expected);
 		return false;
 	}
 	id = syntax_find(&r->syntax, id, "type");
@@ -222,14 +264,14 @@ static bool device_type_of(struct reader *r, json_object *object, uint32_t id,
 	for (int type = 0; text && type < N_DEVICE_TYPES; type++) {
 		if (strcmp(text, device_type_to_string((enum device_type)type)) != 0)
 			continue;
-		if (type == DEVICE_TYPE_BLK) {
-			*ret_type = (enum device_type)type;
+		*ret_type = (enum device_type)type;
+		if (type_get(*ret_type))
 			return true;
-		}
-		tell(r, id, "%s: this type is not built in this version; expected \"blk\"", shown);
+		tell(r, id, "%s: this type is not built in this version; expected %s", shown,
+		     expected);
 		return false;
 	}
-	tell(r, id, "%s is not usable; expected \"blk\"", shown);
+	tell(r, id, "%s is not usable; expected %s", shown, expected);
 	return false;
 }
 
@@ -253,8 +295,6 @@ static bool device_defaults(struct device_config *device, const char *name)
 {
 	*device = (struct device_config){
 		.name = strdup(name),
-		.cache = strdup("writeback"),
-		.discard = true,
 		.queues = 1,
 		.queue_size = CONFIG_DEFAULT_QUEUE_SIZE,
 		.restart = {
@@ -264,7 +304,23 @@ static bool device_defaults(struct device_config *device, const char *name)
 			.hang_timeout_usec = 10 * USEC_PER_SEC,
 		},
 	};
-	return device->name && device->cache;
+	return device->name != NULL;
+}
+
+static void parse_type(struct reader *r, struct device_config *device, json_object *object,
+		       uint32_t id)
+{
+	const struct type *type = type_get(device->type);
+	const struct key_set set = { { device_keys, type->keys } };
+	const char *wrong;
+
+	if (!type->defaults(device))
+		r->failure = -ENOMEM;
+	if (r->failure < 0 || !parse_set(r, &set, object, id, device) || !type->check)
+		return;
+	wrong = type->check(device);
+	if (wrong)
+		tell(r, id, "%s", wrong);
 }
 
 static void parse_device(struct reader *r, const char *name, json_object *object, uint32_t id)
@@ -284,7 +340,7 @@ static void parse_device(struct reader *r, const char *name, json_object *object
 	if (!device_defaults(device, name))
 		r->failure = -ENOMEM;
 	if (r->failure == 0 && device_type_of(r, object, id, &device->type))
-		(void)parse_members(r, blk_keys, object, id, device);
+		parse_type(r, device, object, id);
 }
 
 static bool take_devices(struct reader *r, const struct key *key, json_object *value, uint32_t id,
@@ -310,8 +366,33 @@ static bool take_devices(struct reader *r, const struct key *key, json_object *v
 
 /* ---- the document ---- */
 
-/* Two devices that write to one image would destroy it; the image's lock would refuse the second.
- */
+static bool devices_clash(const struct device_config *a, const struct device_config *b)
+{
+	const struct type *type = type_get(a->type);
+
+	return a->type == b->type && type->clash && type->clash(a, b);
+}
+
+static void tell_clash(struct reader *r, uint32_t id, const struct device_config *a,
+		       const struct device_config *b)
+{
+	if (b->type == DEVICE_TYPE_VSOCK)
+		tell(r, syntax_find(&r->syntax, id, "cid"),
+		     "%" PRIu64 " is the CID of device \"%s\" already; expected one of its own, or "
+		     "\"auto\"",
+		     b->cid, a->name);
+	else if (b->path)
+		tell(r, syntax_find(&r->syntax, id, "path"),
+		     "\"%s\" is the image of device \"%s\" already; expected an image of its own, "
+		     "or \"readonly\": true in both",
+		     b->path, a->name);
+	else
+		tell(r, syntax_find(&r->syntax, id, "tap"),
+		     "\"%s\" is the interface of device \"%s\" already; expected one of its own",
+		     b->tap_name, a->name);
+}
+
+/* The document is good so far: every device has what its type requires. */
 static void paths_check(struct reader *r, uint32_t devices_id)
 {
 	struct vm_config *vm = r->vm;
@@ -321,15 +402,10 @@ static void paths_check(struct reader *r, uint32_t devices_id)
 			struct device_config *a = &vm->devices[k], *b = &vm->devices[i];
 			uint32_t id;
 
-			if (!a->path || !b->path || strcmp(a->path, b->path) != 0 ||
-			    (a->readonly && b->readonly))
+			if (!devices_clash(a, b))
 				continue;
 			id = syntax_find(&r->syntax, devices_id, b->name);
-			id = syntax_find(&r->syntax, id, "path");
-			tell(r, id,
-			     "\"%s\" is the image of device \"%s\" already; expected an image of "
-			     "its own, or \"readonly\": true in both",
-			     b->path, a->name);
+			tell_clash(r, id, a, b);
 		}
 	}
 }

@@ -44,9 +44,23 @@ struct key {
 typedef bool config_taker(struct reader *r, const struct key *key, json_object *value, uint32_t id,
 			  void *target);
 
-config_taker take_bool, take_number, take_power_of_two, take_word, take_path, take_policy,
-	take_serial, take_name, take_nothing, take_time, take_rate, take_cpu, take_memory,
-	take_pids, take_user, take_group, take_mode;
+config_taker take_bool, take_number, take_power_of_two, take_word, take_path, take_directory,
+	take_policy, take_serial, take_name, take_nothing, take_time, take_rate, take_cpu,
+	take_memory, take_pids, take_user, take_group, take_mode, take_tag, take_xattr_map,
+	take_id_map, take_object, take_side, take_mac, take_interface, take_cid, take_uds,
+	take_label, take_listens, take_port_list, take_forward;
+
+/* Of what net devices are connected to: config-net.c. */
+config_taker take_switch_name, take_trunk, take_addresses, take_ipv4, take_ipv6, take_user_address,
+	take_user_interface, take_dns, take_user_forward;
+
+/*
+ * take_object: the members' offsets are in what the key's offset is of. take_side: the same for an object whose
+ * very key is a value (struct device_config: side), one of several that exclude each other.
+ */
+
+/* Members of "limits": what the cgroup sees to, and with it what the device program sees to. */
+extern const struct key cgroup_limits_keys[], io_limits_keys[];
 
 /* The value's text, or NULL if it is no string. */
 const char *string_of(json_object *value);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/config-private.h"
+#include "daemon/tap.h"
 #include "devices/base/parse.h"
 
 void *target_at(const struct key *key, void *target)
@@ -77,21 +78,36 @@ bool take_word(struct reader *r, const struct key *key, json_object *value, uint
 	return false;
 }
 
+static bool is_path(const struct key *key, const char *text)
+{
+	if (!text || text[0] != '/' || strlen(text) > key->max)
+		return false;
+	for (const char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return false;
+	return true;
+}
+
 bool take_path(struct reader *r, const struct key *key, json_object *value, uint32_t id,
 	       void *target)
 {
 	const char *text = string_of(value);
 
-	if (!text || text[0] != '/' || strlen(text) > key->max)
+	if (!is_path(key, text))
 		return false;
 	if (text[strlen(text) - 1] == '/') {
 		(void)snprintf(r->detail, sizeof(r->detail), "this is a directory's name");
 		return false;
 	}
-	for (const char *p = text; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			return false;
 	return string_set(r, key, text, target);
+}
+
+bool take_directory(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		    void *target)
+{
+	const char *text = string_of(value);
+
+	return is_path(key, text) && string_set(r, key, text, target);
 }
 
 bool take_policy(struct reader *r, const struct key *key, json_object *value, uint32_t id,
@@ -284,4 +300,136 @@ bool take_mode(struct reader *r, const struct key *key, json_object *value, uint
 		mode = mode << 3 | (mode_t)(*p - '0');
 	*(mode_t *)target_at(key, target) = mode;
 	return true;
+}
+
+bool take_tag(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	      void *target)
+{
+	const char *text = string_of(value);
+
+	if (!text || strlen(text) < 1 || strlen(text) > CONFIG_MAX_TAG_LEN)
+		return false;
+	for (const char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return false;
+	return string_set(r, key, text, target);
+}
+
+/* What an unprivileged process may set: an attribute of the namespace "user". */
+bool take_xattr_map(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		    void *target)
+{
+	const char *text = string_of(value);
+
+	if (!text || strlen(text) > CONFIG_MAX_XATTR_PREFIX_LEN ||
+	    strncmp(text, "user.", strlen("user.")) != 0 || strlen(text) < strlen("user.x.") ||
+	    text[strlen(text) - 1] != '.')
+		return false;
+	for (const char *p = text; *p; p++)
+		if (*p <= 0x20 || *p > 0x7e)
+			return false;
+	return string_set(r, key, text, target);
+}
+
+static bool range_member(json_object *object, const char *name, uint64_t min, uint64_t *ret)
+{
+	json_object *value;
+	int64_t v;
+
+	if (!json_object_object_get_ex(object, name, &value) ||
+	    !json_object_is_type(value, json_type_int))
+		return false;
+	v = json_object_get_int64(value);
+	if (v < 0 || (uint64_t)v < min || v >= (int64_t)UINT32_MAX)
+		return false;
+	*ret = (uint64_t)v;
+	return true;
+}
+
+static bool range_read(json_object *object, struct id_range *ret)
+{
+	return json_object_is_type(object, json_type_object) &&
+	       json_object_object_length(object) == 3 &&
+	       range_member(object, "guest", 0, &ret->guest) &&
+	       range_member(object, "host", 0, &ret->host) &&
+	       range_member(object, "count", 1, &ret->count) &&
+	       ret->guest + ret->count <= UINT32_MAX && ret->host + ret->count <= UINT32_MAX;
+}
+
+static bool overlap(uint64_t a, uint64_t a_count, uint64_t b, uint64_t b_count)
+{
+	return a < b + b_count && b < a + a_count;
+}
+
+bool take_id_map(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		 void *target)
+{
+	struct id_map map = { 0 };
+
+	if (!json_object_is_type(value, json_type_array) || json_object_array_length(value) < 1 ||
+	    json_object_array_length(value) > TREE_MAX_RANGES)
+		return false;
+	for (size_t i = 0; i < json_object_array_length(value); i++) {
+		struct id_range *range = &map.ranges[i];
+
+		if (!range_read(json_object_array_get_idx(value, i), range))
+			return false;
+		for (size_t k = 0; k < i; k++)
+			if (overlap(range->guest, range->count, map.ranges[k].guest,
+				    map.ranges[k].count) ||
+			    overlap(range->host, range->count, map.ranges[k].host,
+				    map.ranges[k].count))
+				return false;
+		map.n++;
+	}
+	*(struct id_map *)target_at(key, target) = map;
+	return true;
+}
+
+bool take_side(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	       void *target)
+{
+	struct device_config *config = target;
+
+	if (config->side) {
+		(void)snprintf(r->detail, sizeof(r->detail), "the device has \"%s\" already",
+			       config->side);
+		return false;
+	}
+	config->side = strdup(key->name);
+	if (!config->side)
+		r->failure = -ENOMEM;
+	return take_object(r, key, value, id, target);
+}
+
+/* Of one station: not a group's, not zero. */
+bool take_mac(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+	      void *target)
+{
+	const char *text = string_of(value);
+	unsigned sum = 0;
+
+	if (!text || strlen(text) != strlen("00:00:00:00:00:00"))
+		return false;
+	for (size_t i = 0; text[i]; i++) {
+		bool good = i % 3 == 2 ? text[i] == ':'
+				       : strchr("0123456789abcdefABCDEF", text[i]) != NULL;
+
+		if (!good)
+			return false;
+		sum |= text[i] != ':' && text[i] != '0';
+	}
+	if (!sum || strchr("13579bdfBDF", text[1])) {
+		(void)snprintf(r->detail, sizeof(r->detail), "not the address of one station");
+		return false;
+	}
+	return string_set(r, key, text, target);
+}
+
+bool take_interface(struct reader *r, const struct key *key, json_object *value, uint32_t id,
+		    void *target)
+{
+	const char *text = string_of(value);
+
+	return text && tap_name_is_valid(text) && string_set(r, key, text, target);
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "daemon/text.h"
+#include "daemon/type.h"
 #include "devices/base/scope.h"
 
 const char *device_type_to_string(enum device_type type)
@@ -72,10 +73,37 @@ static const struct field fields[] = {
 	VALUE("queues", queues),
 	VALUE("queue-size", queue_size),
 	STRING("path", path),
-	STRING("serial", serial),
 	STRING("cache", cache),
 	VALUE("readonly", readonly),
+	STRING("serial", serial),
 	VALUE("discard", discard),
+	STRING("tag", tag),
+	VALUE("writeback", writeback),
+	VALUE("direct-io", direct_io),
+	STRING("locks", locks),
+	VALUE("xattr", xattr),
+	STRING("xattr-map", xattr_map),
+	VALUE("acl", acl),
+	VALUE("announce-submounts", announce_submounts),
+	VALUE("device-nodes", device_nodes),
+	STRING("ids", ids),
+	VALUE("id-map", id_map),
+	STRING("side", side),
+	STRING("mac", mac),
+	VALUE("mac-filter", mac_filter),
+	VALUE("switch", lan),
+	VALUE("user", user),
+	VALUE("mtu", mtu),
+	VALUE("speed", speed),
+	VALUE("null.generate", generate),
+	STRING("tap.name", tap_name),
+	STRING("tap.bridge", tap_bridge),
+	VALUE("cid", cid),
+	STRING("uds", uds),
+	STRING("group", group),
+	VALUE("listen", listens),
+	VALUE("ports", ports),
+	VALUE("forward", forward),
 };
 
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
@@ -232,7 +260,7 @@ char **strv_free(char **strv)
 	return NULL;
 }
 
-enum { MAX_ARGV = 20 };
+enum { MAX_ARGV = 32 };
 
 struct argv {
 	char **v;
@@ -240,10 +268,7 @@ struct argv {
 	bool failed; /* no memory */
 };
 
-static void argv_add(struct argv *argv, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void argv_add(struct argv *argv, const char *format, ...)
+void argv_add(struct argv *argv, const char *format, ...)
 {
 	char *arg = NULL;
 	va_list args;
@@ -270,19 +295,10 @@ char **device_config_argv(const struct device_config *c)
 	argv_add(&argv, "--name=%s", c->full_name);
 	argv_add(&argv, "--queues=%" PRIu64, c->queues);
 	argv_add(&argv, "--queue-size=%" PRIu64, c->queue_size);
-	argv_add(&argv, "--cache=%s", c->cache);
-	if (c->readonly)
-		argv_add(&argv, "--read-only");
-	if (c->serial)
-		argv_add(&argv, "--serial=%s", c->serial);
-	argv_add(&argv, "--discard=%s", c->discard ? "on" : "off");
+	type_get(c->type)->argv(c, &argv);
 	argv_add(&argv, "--restart-limit=%" PRIu64, c->restart.limit);
 	argv_add(&argv, "--restart-interval=%" PRIu64, c->restart.interval_usec);
 	argv_add(&argv, "--restart-backoff=%" PRIu64, c->restart.backoff_usec);
 	argv_add(&argv, "--hang-timeout=%" PRIu64, c->restart.hang_timeout_usec);
-	if (c->limits.iops)
-		argv_add(&argv, "--iops=%" PRIu64, c->limits.iops);
-	if (c->limits.bandwidth)
-		argv_add(&argv, "--bandwidth=%" PRIu64, c->limits.bandwidth);
 	return argv.failed ? strv_free(argv.v) : argv.v;
 }

@@ -58,7 +58,7 @@ static bool take_disconnected(struct device *d, struct message *m)
 	return wire_done(&m->reader) && device_handle(d, DEVICE_EVENT_FRONTEND_WENT);
 }
 
-static void tell_violation(struct device *d, uint32_t number)
+static void tell_violation(struct device *d, const char *who, uint32_t number)
 {
 	char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, (int)number);
 
@@ -70,9 +70,9 @@ static void tell_violation(struct device *d, uint32_t number)
 	free(name);
 	if (log_rate_pass(&d->death_rate, NULL))
 		device_journal(d, LOG_LEVEL_WARNING, JOURNAL_VIOLATION,
-			       "the worker tried the system call %s, which its filter refuses: "
+			       "the %s tried the system call %s, which its filter refuses: "
 			       "either it was attacked or the policy lacks a rule",
-			       d->last_violation);
+			       who, d->last_violation);
 	happened(d, "violation", "syscall", json_object_new_string(d->last_violation));
 }
 
@@ -106,8 +106,21 @@ static bool take_died(struct device *d, struct message *m)
 		return false;
 	d->generation = generation;
 	if (syscall)
-		tell_violation(d, syscall - 1);
+		tell_violation(d, "worker", syscall - 1);
 	tell_death(d, signal, status);
+	return true;
+}
+
+/* Its end follows, and is judged by its exit status. */
+static bool take_refused(struct device *d, struct message *m)
+{
+	uint32_t number = wire_get_u32(&m->reader);
+
+	if (!wire_done(&m->reader))
+		return false;
+	tell_violation(d, "keeper", number);
+	(void)snprintf(d->failure, sizeof(d->failure),
+		       "the keeper's filter refused the system call %s", d->last_violation);
 	return true;
 }
 
@@ -183,6 +196,7 @@ static const struct {
 	[ROW(CONTRACT_MSG_POISON)] = { take_poison },
 	[ROW(CONTRACT_MSG_FAILED)] = { take_failed },
 	[ROW(CONTRACT_MSG_PROTOCOL)] = { take_protocol },
+	[ROW(CONTRACT_MSG_REFUSED)] = { take_refused },
 };
 
 static void dispatch(struct device *d, struct message *m)

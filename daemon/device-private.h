@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "daemon/broker.h"
 #include "daemon/device.h"
 #include "daemon/journal.h"
 #include "daemon/lines.h"
@@ -26,6 +27,7 @@ struct device {
 	bool start_again; /* stopping is half of a restart */
 	char socket_path[128];
 	int listen_fd;
+	struct broker *broker; /* of a vsock device; else NULL */
 
 	/* what runs; keeper_pid 0: nothing */
 	struct launched launched;
@@ -34,6 +36,9 @@ struct device {
 	pid_t worker_pid; /* 0: not known */
 	uint32_t generation;
 	bool frontend; /* a front-end is connected, as far as the contract has said */
+
+	uint64_t
+		locked_usec; /* since when a launch waits for its resource's lock; 0: it does not */
 
 	/* rung 2's count */
 	uint64_t window_start_usec;
@@ -47,6 +52,7 @@ struct device {
 	uint64_t last_recovery_ns;
 	bool has_recovered;
 	char last_violation[48];
+	char policy_wider[512]; /* where its policy allows more than the shipped one; "": nowhere */
 	char reason[DEVICE_REASON_LEN];	  /* why it failed; "": nothing to say */
 	char failure[DEVICE_FAILURE_LEN]; /* the last CONTRACT_MSG_FAILED of this launch */
 	struct lines lines;
@@ -66,8 +72,19 @@ void device_contract_read(struct device *device);
 /* device-json.c: nanoseconds as milliseconds with three decimals. */
 json_object *device_ms_to_json(uint64_t ns);
 
+/* After bus and signals, so that a noisy device does not get between the operator and vmdevd. */
+enum { DEVICE_PRIORITY = SD_EVENT_PRIORITY_NORMAL + 10 };
+
+/* After all that: what guests ask for waits for the recovery of any device. */
+enum { BROKER_PRIORITY = DEVICE_PRIORITY + 10 };
+
 /* device-process.c */
+/* What is kept for the device from one sandbox to the next (type.h: release). */
+void device_release(struct device *d);
+
 int device_launch(struct device *device, char **ret_error);
+/* RESOURCE_LOCKED for too long: a negative errno, and a text that says whose lock it is. */
+int device_why_locked(struct device *device, char **ret_error);
 /* Asks the device to stop; a negative errno if it cannot be asked. */
 int device_ask_to_stop(struct device *device);
 void device_kill(struct device *device);

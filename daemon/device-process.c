@@ -24,9 +24,6 @@
 #include "devices/base/wire.h"
 #include "devices/process/contract.h"
 
-/* After bus and signals, so that a noisy device does not get between the operator and vmdevd. */
-enum { PRIORITY_DEVICE = SD_EVENT_PRIORITY_NORMAL + 10 };
-
 static void on_line(void *arg, int level, const char *text)
 {
 	struct device *d = arg;
@@ -116,7 +113,7 @@ static int watch(struct device *d, int fd, sd_event_io_handler_t handler, sd_eve
 	int r = sd_event_add_io(d->host->event, ret, fd, EPOLLIN, handler, d);
 
 	if (r >= 0)
-		r = sd_event_source_set_priority(*ret, PRIORITY_DEVICE);
+		r = sd_event_source_set_priority(*ret, DEVICE_PRIORITY);
 	if (r >= 0)
 		r = sd_event_source_set_ratelimit(*ret, 1000000, DEVICE_MAX_DISPATCHES);
 	return r < 0 ? r : 0;
@@ -132,6 +129,8 @@ static int watch_all(struct device *d)
 	if (r == 0)
 		r = sd_event_add_io(d->host->event, &d->exit, d->launched.pidfd, EPOLLIN,
 				    on_exit_of_keeper, d);
+	if (r >= 0 && d->broker)
+		r = broker_start(d->broker);
 	return r < 0 ? r : 0;
 }
 
@@ -169,9 +168,7 @@ struct launch_spec device_launch_spec(const struct device_host *host,
 		.listen_fd = -1,
 		.policy = policy_find(host, config, texts->policy, sizeof(texts->policy)),
 		.policy_dir = host->policy_dir,
-		.image_path = config->path,
-		.readonly = config->readonly,
-		.cache = config->cache,
+		.resource = type_get(config->type)->resource(host, config, &texts->resource),
 		.limits = &texts->limits,
 		.cgroup_name = texts->cgroup,
 	};
@@ -191,6 +188,27 @@ static int listen_first(struct device *d, char **ret_error)
 	return listener_open(d->socket_path, &d->config->socket, &d->listen_fd, ret_error);
 }
 
+/* A policy may be narrowed in silence, but not widened. */
+static void remark_on_policy(struct device *d, const struct launch_spec *spec)
+{
+	scope_free char *wider = NULL;
+
+	d->policy_wider[0] = '\0';
+	if (launch_wider(spec, &wider) < 0 || !wider)
+		return;
+	(void)snprintf(d->policy_wider, sizeof(d->policy_wider), "%s", wider);
+	device_journal(d, LOG_LEVEL_WARNING, JOURNAL_PLAIN,
+		       "its policy %s allows more than the one that is shipped: %s", spec->policy,
+		       wider);
+}
+
+/* From a network, if it was connected to one. */
+static void unplug(struct device *d)
+{
+	if (d->host->networks)
+		networks_unplug(d->host->networks, d->config->vm, d->config->name);
+}
+
 static int launch(struct device *d, char **ret_error)
 {
 	char **argv = device_config_argv(d->config);
@@ -203,9 +221,39 @@ static int launch(struct device *d, char **ret_error)
 	spec = device_launch_spec(d->host, d->config, argv, &texts);
 	spec.listen_fd = d->listen_fd;
 	spec.uid_index = d->uid_index;
+	if (d->broker)
+		texts.resource.broker = d->broker;
 	r = d->host->launch(&spec, &d->launched, ret_error);
+	if (r >= 0)
+		remark_on_policy(d, &spec);
+	if (r < 0)
+		unplug(d);
 	strv_free(argv);
 	return r;
+}
+
+int device_why_locked(struct device *d, char **ret_error)
+{
+	char *const none[] = { NULL };
+	struct device_launch_texts texts;
+	struct launch_spec spec = device_launch_spec(d->host, d->config, none, &texts);
+	int r;
+
+	*ret_error = NULL;
+	r = spec.resource.check(spec.resource.what, ret_error);
+	if (r == 0 && asprintf(ret_error,
+			       "it is locked by a process that is just ending and does not end, or "
+			       "that cannot be found here: one on another host") < 0)
+		*ret_error = NULL;
+	return r < 0 ? r : -EBUSY;
+}
+
+void device_release(struct device *d)
+{
+	const struct type *type = d->config ? type_get(d->config->type) : NULL;
+
+	if (type && type->release)
+		type->release(d->config);
 }
 
 int device_launch(struct device *d, char **ret_error)
@@ -214,15 +262,23 @@ int device_launch(struct device *d, char **ret_error)
 
 	*ret_error = NULL;
 	if (d->next_config) {
+		device_release(d);
+		if (d->broker)
+			broker_stop(d->broker); /* it may look at the old one no more */
 		device_config_free(d->config);
 		d->config = take_ptr(d->next_config);
 	}
 	d->failure[0] = '\0';
 	r = listen_first(d, ret_error);
+	if (r == 0 && d->broker)
+		r = broker_prepare(d->broker, d->config, ret_error);
 	if (r == 0)
 		r = launch(d, ret_error);
-	if (r < 0)
+	if (r != 0) { /* RESOURCE_LOCKED too: nothing runs */
+		if (d->broker)
+			broker_stop(d->broker);
 		return r;
+	}
 	r = watch_all(d);
 	if (r < 0) { /* without its events nothing would ever notice its end: take it back */
 		siginfo_t info;
@@ -264,7 +320,10 @@ void device_forget(struct device *d)
 	d->control = sd_event_source_disable_unref(d->control);
 	d->log = sd_event_source_disable_unref(d->log);
 	d->exit = sd_event_source_disable_unref(d->exit);
+	if (d->broker)
+		broker_stop(d->broker);
 	d->host->forget(&d->launched);
+	unplug(d);
 	fd_close(d->launched.pidfd);
 	fd_close(d->launched.control_fd);
 	fd_close(d->launched.log_fd);

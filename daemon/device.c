@@ -25,6 +25,7 @@
 
 #include "daemon/device-private.h"
 #include "daemon/listener.h"
+#include "daemon/resource.h"
 #include "daemon/text.h"
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
@@ -62,6 +63,12 @@ const char *device_event_to_string(enum device_event event)
 	static_assert(sizeof(names) / sizeof(names[0]) == N_DEVICE_EVENTS, "an event has no name");
 	return names[event];
 }
+
+enum {
+	/* How long a predecessor that is just ending may take to let go of the resource. */
+	LOCK_WAIT_USEC = 1000000,
+	LOCK_RETRY_USEC = 20000,
+};
 
 static uint64_t now_usec(clockid_t clock)
 {
@@ -118,6 +125,8 @@ static void timer_disarm(struct device *d)
 
 static void socket_close(struct device *d)
 {
+	if (d->broker)
+		broker_close(d->broker);
 	if (d->listen_fd < 0)
 		return;
 	d->listen_fd = fd_close(d->listen_fd);
@@ -128,17 +137,40 @@ static void fail(struct device *d)
 {
 	timer_disarm(d);
 	socket_close(d);
+	device_release(d);
 	d->start_again = false;
 	device_journal(d, LOG_LEVEL_ERROR, JOURNAL_DEVICE_FAILED, "failed: %s", d->reason);
 	device_set_state(d, DEVICE_FAILED);
 }
 
-/* device_launch, and what it has to say if it fails becomes the reason. */
+/* The resource is locked: may that be a predecessor still, who is just ending? */
+static bool may_wait_for_lock(struct device *d)
+{
+	uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+	if (d->locked_usec == 0)
+		d->locked_usec = now;
+	return now - d->locked_usec < LOCK_WAIT_USEC;
+}
+
+/*
+ * device_launch, and what it has to say if it fails becomes the reason. 0 too if it is to be tried
+ * again, when the timer says so.
+ */
 static int launch(struct device *d)
 {
 	scope_free char *error = NULL;
 	int r = device_launch(d, &error);
 
+	if (r == RESOURCE_LOCKED && may_wait_for_lock(d)) {
+		timer_arm(d, LOCK_RETRY_USEC);
+		return 0;
+	}
+	d->locked_usec = 0;
+	if (r == RESOURCE_LOCKED) {
+		free(take_ptr(error));
+		r = device_why_locked(d, &error);
+	}
 	if (r < 0) {
 		(void)snprintf(d->reason, sizeof(d->reason), "%s", error ? error : error_text(r));
 		text_clean(d->reason);
@@ -153,6 +185,7 @@ static void start(struct device *d)
 	d->start_again = false;
 	d->reason[0] = '\0';
 	d->window_n = 0;
+	d->locked_usec = 0;
 	device_set_state(d, DEVICE_STARTING);
 	if (launch(d) < 0)
 		fail(d);
@@ -167,6 +200,7 @@ static void stopped(struct device *d)
 {
 	timer_disarm(d);
 	socket_close(d);
+	device_release(d);
 	device_set_state(d, DEVICE_STOPPED);
 }
 
@@ -311,7 +345,7 @@ static void recover_afresh(struct device *d)
 	d->host->happened(d->host->arg, d, "relaunch", NULL);
 }
 
-/* The back-off is over, or a recovery takes too long. */
+/* The back-off is over, a lock may have gone, or a recovery takes too long. */
 static void recovery_timeout(struct device *d)
 {
 	if (d->launched.keeper_pid == 0) {
@@ -326,8 +360,14 @@ static void recovery_timeout(struct device *d)
 	timer_arm(d, d->host->start_timeout_usec);
 }
 
+/* A lock may have gone, or a start takes too long. */
 static void start_timeout(struct device *d)
 {
+	if (d->launched.keeper_pid == 0) {
+		if (launch(d) < 0)
+			fail(d);
+		return;
+	}
 	(void)snprintf(d->failure, sizeof(d->failure), "it was not ready in %u s",
 		       (unsigned)(d->host->start_timeout_usec / 1000000));
 	device_journal(d, LOG_LEVEL_WARNING, JOURNAL_PLAIN,
@@ -426,6 +466,28 @@ bool device_handle(struct device *d, enum device_event event)
 
 /* ---- life ---- */
 
+/* A guest that is there, with a driver or not: its device is served. */
+static int offer_guest(void *arg, const struct broker_call *call, int fd)
+{
+	struct device *d = arg, *peer = d->host->find_guest(d->host->arg, d, call->cid);
+
+	if (!peer || (peer->state != DEVICE_CONNECTED && peer->state != DEVICE_RECOVERING))
+		return -EHOSTUNREACH;
+	return broker_incoming(peer->broker, d->config->cid, call, fd);
+}
+
+static int broker_for(struct device *d)
+{
+	const struct broker_spec spec = {
+		.event = d->host->event,
+		.priority = BROKER_PRIORITY,
+		.offer = offer_guest,
+		.arg = d,
+	};
+
+	return broker_new(&spec, &d->broker);
+}
+
 int device_new(const struct device_host *host, const struct device_config *config,
 	       uint32_t uid_index, struct device **ret)
 {
@@ -444,7 +506,7 @@ int device_new(const struct device_host *host, const struct device_config *confi
 	d->refuse_rate = (struct log_rate){ .interval_ns = 10000000000, .burst = 5 };
 	lines_init(&d->lines);
 	d->config = device_config_copy(config);
-	if (!d->config) {
+	if (!d->config || (config->type == DEVICE_TYPE_VSOCK && broker_for(d) < 0)) {
 		device_free(d);
 		return -ENOMEM;
 	}
@@ -466,7 +528,9 @@ struct device *device_free(struct device *d)
 		device_forget(d);
 	}
 	socket_close(d);
+	device_release(d);
 	sd_event_source_disable_unref(d->timer);
+	broker_free(d->broker);
 	device_config_free(d->config);
 	device_config_free(d->next_config);
 	free(d);
@@ -488,6 +552,8 @@ int device_reconfigure(struct device *d, const struct device_config *config)
 		return -ENOMEM;
 	if (d->listen_fd >= 0) {
 		r = listener_set_owner(d->socket_path, &config->socket, &error);
+		if (r == 0 && d->broker)
+			r = broker_set_owner(d->broker, &config->socket, &error);
 		if (r < 0) {
 			device_journal(d, LOG_LEVEL_ERROR, JOURNAL_PLAIN, "%s",
 				       error ? error : error_text(r));
@@ -503,6 +569,11 @@ int device_reconfigure(struct device *d, const struct device_config *config)
 const struct device_config *device_config(const struct device *d)
 {
 	return d->next_config ? d->next_config : d->config;
+}
+
+const struct device_config *device_config_running(const struct device *d)
+{
+	return d->config;
 }
 
 uint32_t device_uid_index(const struct device *d)

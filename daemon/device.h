@@ -30,6 +30,7 @@
 
 #include "daemon/config.h"
 #include "daemon/launch.h"
+#include "daemon/type.h"
 
 enum device_state {
 	DEVICE_STOPPED,
@@ -70,6 +71,7 @@ struct device_host {
 	bool is_build_tree;
 	const char *policy_dir;
 	const char *override_dir;    /* the administrator's policies; a name found here wins */
+	struct networks *networks;   /* NULL: net devices that need one cannot be had */
 	uint64_t start_timeout_usec; /* until READY, and for a recovery */
 	uint64_t stop_timeout_usec;  /* until a device that was asked to stop is killed */
 	int (*launch)(const struct launch_spec *spec, struct launched *ret, char **ret_error);
@@ -81,7 +83,9 @@ struct device_host {
 	 * NULL and stays the caller's. The device may not be freed from in here.
 	 */
 	void (*happened)(void *arg, struct device *device, const char *what, json_object *details);
-	void *arg; /* of happened */
+	/* The device of the guest with this CID, if the asker's guest may reach it; else NULL. */
+	struct device *(*find_guest)(void *arg, const struct device *asker, uint64_t cid);
+	void *arg; /* of happened and find_guest */
 };
 
 /* Copies the configuration; the host has to outlive the device. 0 or -ENOMEM. */
@@ -103,7 +107,9 @@ bool device_handle(struct device *device, enum device_event event);
  */
 int device_reconfigure(struct device *device, const struct device_config *config);
 
+/* As it is to be from the next launch on; and as what runs was launched, or would be if nothing had changed since. */
 const struct device_config *device_config(const struct device *device);
+const struct device_config *device_config_running(const struct device *device);
 uint32_t device_uid_index(const struct device *device);
 enum device_state device_state(const struct device *device);
 /* Nothing is on its way that was asked for. */
@@ -119,6 +125,7 @@ struct device_launch_texts {
 	char policy[4096];
 	char cgroup[2 * CONFIG_MAX_NAME_LEN + 2];
 	struct launch_limits limits;
+	union type_resource resource;
 };
 
 /* The specification of a launch, but for its listening socket and its uid. */

@@ -1,13 +1,14 @@
 /*
  * Launching. See launch.h.
  *
- * Everything that can fail for a reason of the host's (policy, image, lock, cgroup) is done before
- * the clone, so that its error is a sentence for a person and not an exit status. What the child
- * needs is collected in a struct launch with raised descriptors, the plan is made, and
+ * Everything that can fail for a reason of the host's (policy, resource, lock, cgroup) is done
+ * before the clone, so that its error is a sentence for a person and not an exit status. What the
+ * child needs is collected in a struct launch with raised descriptors, the plan is made, and
  * apply_start() goes on.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 #include "daemon/launch.h"
-#include "daemon/resource.h"
+#include "daemon/lend.h"
 #include "daemon/sandbox/apply.h"
 #include "daemon/sandbox/cgroup.h"
 #include "daemon/sandbox/descriptors.h"
@@ -25,16 +26,13 @@
 #include "daemon/sandbox/plan.h"
 #include "daemon/sandbox/policy.h"
 #include "daemon/sandbox/seccomp.h"
+#include "daemon/sandbox/wider.h"
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
 #include "devices/base/scope.h"
 
-enum {
-	/* How long a predecessor that is already dying may take to let go of the image. */
-	LAUNCH_WAIT_MS = 1000,
-};
-
 #define OPTION_NO_IO_URING "--no-io-uring"
+#define OPTION_OPCODES	   "--io-uring-opcodes="
 
 /* A launch in the making: owns all of it until the child exists. */
 struct launch {
@@ -42,6 +40,7 @@ struct launch {
 	struct plan plan;
 	struct apply_input input;
 	char **argv;
+	char opcodes[48]; /* one of argv */
 	int control_fd;
 	int log_fd;
 };
@@ -67,7 +66,7 @@ static void launch_done(struct launch *launch)
 }
 
 /* Moves fd into its place among the child's, with a number that is in no other's way. */
-static int give(struct launch *launch, enum plan_fd role, int fd)
+static int give(struct launch *launch, int role, int fd)
 {
 	int raised = descriptors_raise(fd);
 
@@ -103,21 +102,29 @@ static bool host_has_io_uring(void)
 	return syscall(SYS_io_uring_setup, 1, NULL) < 0 && errno == EFAULT;
 }
 
-/* Program and filter must agree on whether there are rings: the program is told by an option. */
+/*
+ * Program and filter must agree on whether there are rings, and rings are made by the program: it is
+ * told by options.
+ */
 static int make_argv(struct launch *launch, const struct launch_spec *spec, unsigned *ret_features)
 {
-	bool has = !has_option(spec->argv, OPTION_NO_IO_URING);
+	/* A helper has no rings, and is told nothing about them. */
+	bool has = !spec->resource.plan.helper && !has_option(spec->argv, OPTION_NO_IO_URING);
 	bool add = has && !host_has_io_uring();
 	size_t n = 0;
 
 	while (spec->argv[n])
 		n++;
-	launch->argv = calloc(n + 2, sizeof(*launch->argv));
+	launch->argv = calloc(n + 3, sizeof(*launch->argv));
 	if (!launch->argv)
 		return -ENOMEM;
 	memcpy(launch->argv, spec->argv, n * sizeof(*launch->argv));
 	if (add)
-		launch->argv[n] = (char *)OPTION_NO_IO_URING;
+		launch->argv[n++] = (char *)OPTION_NO_IO_URING;
+	(void)snprintf(launch->opcodes, sizeof(launch->opcodes), OPTION_OPCODES "%" PRIu64,
+		       policy_opcodes(launch->policy));
+	if (!spec->resource.plan.helper)
+		launch->argv[n] = launch->opcodes;
 	launch->input.argv = launch->argv;
 	*ret_features = has && !add ? POLICY_FEATURE_IO_URING : 0;
 	return 0;
@@ -157,12 +164,15 @@ static int prepare_filters(struct launch *launch, unsigned features, char **ret_
 
 static int open_program(const struct launch_spec *spec, int *ret_fd, char **ret_error)
 {
-	scope_fd int fd = open(spec->program_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	scope_fd int fd = -1;
 	struct stat st;
+	int r = lend_file(spec->program_path, O_RDONLY, &fd);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail(ret_error, -errno, "device program %s cannot be opened: %s",
-			    spec->program_path, error_text(errno));
+	if (r >= 0)
+		r = errno_or(fstat(fd, &st));
+	if (r < 0)
+		return fail(ret_error, r, "device program %s cannot be opened: %s",
+			    spec->program_path, error_text(r));
 	/* The device's own user executes it, and that is nobody's user and in nobody's group. */
 	if (!S_ISREG(st.st_mode) || !(st.st_mode & S_IXOTH))
 		return fail(
@@ -181,18 +191,24 @@ static int prepare_program(struct launch *launch, const struct launch_spec *spec
 	return r < 0 ? r : give(launch, PLAN_FD_PROGRAM, fd);
 }
 
-static int prepare_image(struct launch *launch, const struct launch_spec *spec, char **ret_error)
+static int prepare_resource(struct launch *launch, const struct launch_spec *spec, char **ret_error)
 {
-	const struct resource_image image = {
-		.name = spec->name,
-		.path = spec->image_path,
-		.cache = spec->cache,
-		.readonly = spec->readonly,
-	};
-	int fd = -1;
-	int r = resource_open_image(&image, LAUNCH_WAIT_MS, &fd, ret_error);
+	uint32_t n = spec->resource.plan.n_resources;
+	int fds[PLAN_MAX_RESOURCES];
+	int r;
 
-	return r < 0 ? r : give(launch, PLAN_FD_IMAGE, fd);
+	if (!spec->resource.open)
+		return 0;
+	r = spec->resource.open(spec->resource.what, spec->uid_index, fds, ret_error);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < n; i++) {
+		int given = give(launch, PLAN_FD_RESOURCE + (int)i, fds[i]);
+
+		r = r < 0 ? r : given;
+	}
+	return r;
 }
 
 static int prepare_control(struct launch *launch)
@@ -212,47 +228,61 @@ static int prepare_control(struct launch *launch)
 	return fd_set_nonblock(launch->control_fd);
 }
 
+/* Neither end blocks: a device that is not listened to goes on, and loses records (base/log.h). */
 static int prepare_log(struct launch *launch)
 {
 	int ends[2];
-	int r;
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	launch->log_fd = ends[0];
-	r = give(launch, PLAN_FD_LOG, ends[1]);
-	return r < 0 ? r : fd_set_nonblock(launch->log_fd);
+	return give(launch, PLAN_FD_LOG, ends[1]);
 }
 
 /* Standard input and output, which the contract does not use. */
 static int prepare_null(struct launch *launch)
 {
-	scope_fd int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int r;
+	scope_fd int fd = -1;
+	int r = lend_file("/dev/null", O_RDWR, &fd);
 
-	if (fd < 0)
-		return -errno;
+	if (r < 0)
+		return r;
 	r = give(launch, PLAN_FD_INPUT, fcntl(fd, F_DUPFD_CLOEXEC, 0));
 	return r < 0 ? r : give(launch, PLAN_FD_OUTPUT, take_fd(&fd));
 }
 
 static int prepare_listen(struct launch *launch, const struct launch_spec *spec)
 {
-	int raised = descriptors_raise(spec->listen_fd);
+	int raised;
 
+	if (spec->resource.plan.helper)
+		return 0;
+	raised = descriptors_raise(spec->listen_fd);
 	if (raised < 0)
 		return raised;
 	launch->input.fds[PLAN_FD_LISTEN] = raised;
 	return 0;
 }
 
+static int make_plan(const struct policy *policy, const struct launch_spec *spec, struct plan *ret,
+		     char **ret_error)
+{
+	struct plan_spec plan = spec->resource.plan;
+
+	plan.uid_index = spec->uid_index;
+	return plan_make(policy, &plan, ret, ret_error);
+}
+
+/* The resource first: while it is locked, this is done again and again. */
 static int prepare(struct launch *launch, const struct launch_spec *spec, char **ret_error)
 {
 	unsigned features = 0;
-	int r = load_policy(spec, &launch->policy, ret_error);
+	int r = prepare_resource(launch, spec, ret_error);
 
 	if (r >= 0)
-		r = plan_make(launch->policy, spec->uid_index, &launch->plan, ret_error);
+		r = load_policy(spec, &launch->policy, ret_error);
+	if (r >= 0)
+		r = make_plan(launch->policy, spec, &launch->plan, ret_error);
 	if (r >= 0)
 		r = make_argv(launch, spec, &features);
 	if (r >= 0)
@@ -268,21 +298,30 @@ static int prepare(struct launch *launch, const struct launch_spec *spec, char *
 	if (r >= 0)
 		r = prepare_listen(launch, spec);
 	if (r >= 0)
-		r = prepare_image(launch, spec, ret_error);
-	if (r >= 0)
 		r = cgroup_create(spec->cgroup_name, spec->limits, &launch->input.cgroup_fd,
 				  ret_error);
 	return r;
 }
 
+int launch_wider(const struct launch_spec *spec, char **ret)
+{
+	struct policy *policy = NULL, *shipped = NULL;
+	scope_free char *error = NULL;
+	scope_free char *error_shipped = NULL;
+	int r = load_policy(spec, &policy, &error);
+
+	*ret = NULL;
+	if (r >= 0)
+		r = policy_load(default_policy(spec), spec->policy_dir, &shipped, &error_shipped);
+	if (r >= 0)
+		r = policy_wider(policy, shipped, ret);
+	policy_free(policy);
+	policy_free(shipped);
+	return r;
+}
+
 int launch_check(const struct launch_spec *spec, char **ret_error)
 {
-	const struct resource_image image = {
-		.name = spec->name,
-		.path = spec->image_path,
-		.cache = spec->cache,
-		.readonly = spec->readonly,
-	};
 	scope_fd int program = -1;
 	struct policy *policy = NULL;
 	struct plan plan;
@@ -291,14 +330,14 @@ int launch_check(const struct launch_spec *spec, char **ret_error)
 	*ret_error = NULL;
 	r = load_policy(spec, &policy, ret_error);
 	if (r >= 0)
-		r = plan_make(policy, spec->uid_index, &plan, ret_error);
+		r = make_plan(policy, spec, &plan, ret_error);
 	policy_free(policy);
 	if (r >= 0)
 		r = open_program(spec, &program, ret_error);
 	if (r >= 0)
 		r = cgroup_check(spec->limits, ret_error);
-	if (r >= 0)
-		r = resource_check_image(&image, ret_error);
+	if (r >= 0 && spec->resource.check)
+		r = spec->resource.check(spec->resource.what, ret_error);
 	return r;
 }
 

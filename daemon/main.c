@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-event.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@
 #include "devices/base/error.h"
 #include "devices/base/log.h"
 #include "devices/base/scope.h"
+#include "devices/process/contract.h"
 
 /* So that RUNTIME/VM/DEVICE.sock leaves room for names; the documents' check has the exact limit.
  */
@@ -338,10 +340,22 @@ static int apply_at_start(struct daemon *d)
 	return r;
 }
 
+/* Devices inherit the hard limit, and in a user namespace they could not raise it. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max >= CONTRACT_FD_LIMIT_MAX)
+		return;
+	limit.rlim_max = CONTRACT_FD_LIMIT_MAX;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int run(struct daemon *d, char **ret_error)
 {
 	int r;
 
+	raise_descriptor_limit();
 	r = runtime_lock(d, ret_error);
 	if (r == 0)
 		r = parts_init(d, ret_error);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "daemon/cids.h"
 #include "daemon/manager.h"
 #include "devices/base/list.h"
 
@@ -21,6 +22,7 @@ struct manager {
 	struct list waits;   /* of struct wait */
 	sd_event_source *sweep;
 	uint32_t uid_index_base;
+	struct cids *cids; /* NULL until the first device asks for an address */
 };
 
 struct entry *manager_find(const struct manager *manager, const char *name);

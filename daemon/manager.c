@@ -167,6 +167,25 @@ int manager_wait(struct manager *m, json_object *names, void (*done)(void *arg),
 	return 0;
 }
 
+/* ---- guests ---- */
+
+/* A guest that another one of its group may reach: as both run, not as they are going to. */
+static struct device *find_guest(void *arg, const struct device *asker, uint64_t cid)
+{
+	const char *group = device_config_running(asker)->group;
+	struct manager *m = arg;
+	struct entry *e;
+
+	list_for_each (e, &m->entries, link) {
+		const struct device_config *config = device_config_running(e->device);
+
+		if (group && e->device != asker && config->type == DEVICE_TYPE_VSOCK &&
+		    config->cid == cid && config->group && strcmp(config->group, group) == 0)
+			return e->device;
+	}
+	return NULL;
+}
+
 /* ---- commands ---- */
 
 static bool is_selected(const struct device_config *config, const char *selector)
@@ -283,6 +302,19 @@ again:
 	return index;
 }
 
+static int new_networks(struct manager *m)
+{
+	struct networks_spec spec = {
+		.event = m->spec.event,
+		.program_dir = m->spec.program_dir,
+		.is_build_tree = m->spec.is_build_tree,
+		.policy_dir = m->spec.policy_dir,
+		.override_dir = m->spec.override_dir,
+	};
+
+	return networks_new(&spec, &m->host.networks);
+}
+
 int manager_new(const struct manager_spec *spec, struct manager **ret)
 {
 	struct manager *m = calloc(1, sizeof(*m));
@@ -305,6 +337,7 @@ int manager_new(const struct manager_spec *spec, struct manager **ret)
 		.kill = launch_kill,
 		.forget = launch_forget,
 		.happened = on_happened,
+		.find_guest = find_guest,
 		.arg = m,
 	};
 	/*
@@ -315,8 +348,11 @@ int manager_new(const struct manager_spec *spec, struct manager **ret)
 	m->uid_index_base = start % (PLAN_UID_RANGE / 2);
 	list_init(&m->entries);
 	list_init(&m->waits);
-	r = sd_event_add_defer(spec->event, &m->sweep, on_sweep, m);
+	r = new_networks(m);
+	if (r >= 0)
+		r = sd_event_add_defer(spec->event, &m->sweep, on_sweep, m);
 	if (r < 0) {
+		networks_free(m->host.networks);
 		free(m);
 		return r;
 	}
@@ -340,6 +376,8 @@ struct manager *manager_free(struct manager *m)
 		free(w);
 	}
 	sd_event_source_disable_unref(m->sweep);
+	cids_free(m->cids);
+	networks_free(m->host.networks);
 	free(m);
 	return NULL;
 }

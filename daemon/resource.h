@@ -13,7 +13,9 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct resource_image {
 	const char *name; /* VM/DEVICE, whose image it is */
@@ -22,12 +24,19 @@ struct resource_image {
 	bool readonly;
 };
 
-/* Could the image be opened and locked now? Takes no lock. Negative errno and a text. */
-int resource_check_image(const struct resource_image *image, char **ret_error);
+/*
+ * What resource_open() returns, without a text, while somebody has the image locked: an errno that
+ * nothing else here returns. A process of the same device that is just dying has it for as long as
+ * its last requests take, so it is to be tried again for a while, but not by waiting here.
+ */
+enum { RESOURCE_LOCKED = -EINPROGRESS };
 
 /*
- * Opens and locks it. A lock that a dying process of the same device holds is waited for, at most
- * timeout_ms; any other holder is named in the text at once.
+ * Could the image be opened and locked now? Takes no lock. Negative errno and a text, which names
+ * the holder of a lock: to find it, all processes are looked at. A holder that is the device itself,
+ * or cannot be found, is no obstacle. what: a struct resource_image.
  */
-int resource_open_image(const struct resource_image *image, int timeout_ms, int *ret_fd,
-			char **ret_error);
+int resource_check(const void *what, char **ret_error);
+
+/* Opens and locks it. Negative errno and a text, or RESOURCE_LOCKED. */
+int resource_open(const void *what, uint32_t uid_index, int *ret_fds, char **ret_error);

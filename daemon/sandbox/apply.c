@@ -83,9 +83,14 @@ static int apply_ids(const struct child *child, const struct plan_step *step)
 	return ids_become(step->id);
 }
 
+static int apply_proc(const struct child *child, const struct plan_step *step)
+{
+	return root_make_proc(CONTRACT_FD_FS_PROC);
+}
+
 static int apply_root(const struct child *child, const struct plan_step *step)
 {
-	return root_enter();
+	return step->tree ? root_enter_tree(CONTRACT_FD_FS_ROOT) : root_enter();
 }
 
 static int apply_rlimit(const struct child *child, const struct plan_step *step)
@@ -95,7 +100,7 @@ static int apply_rlimit(const struct child *child, const struct plan_step *step)
 
 static int apply_capabilities(const struct child *child, const struct plan_step *step)
 {
-	return caps_drop();
+	return caps_keep(step->kept);
 }
 
 static int apply_not_dumpable(const struct child *child, const struct plan_step *step)
@@ -110,9 +115,9 @@ static int apply_no_new_privs(const struct child *child, const struct plan_step 
 
 static int apply_landlock(const struct child *child, const struct plan_step *step)
 {
-	int r = landlock_deny_all(CONTRACT_FD_PROGRAM);
+	int r = landlock_deny(CONTRACT_FD_PROGRAM, step->landlock.files);
 
-	if (step->required || (r != -ENOSYS && r != -EOPNOTSUPP))
+	if (step->landlock.required || (r != -ENOSYS && r != -EOPNOTSUPP))
 		return r;
 	log_notice("sandbox: this kernel has no Landlock; the other mechanisms hold without it");
 	return 0;
@@ -132,6 +137,19 @@ static int apply_program(const struct child *child, const struct plan_step *step
 	return -errno;
 }
 
+static int apply_files(const struct child *child, const struct plan_step *step)
+{
+	return root_enter_files();
+}
+
+static int apply_execute(const struct child *child, const struct plan_step *step)
+{
+	char *const environment[] = { NULL };
+
+	execve(child->input->path, child->input->argv, environment);
+	return -errno;
+}
+
 static const step_fn child_steps[_PLAN_STEP_TYPE_N] = {
 	[PLAN_DESCRIPTOR] = apply_descriptor,
 	[PLAN_CLOSE_OTHERS] = apply_close_others,
@@ -141,7 +159,9 @@ static const step_fn child_steps[_PLAN_STEP_TYPE_N] = {
 	[PLAN_HOSTNAME] = apply_hostname,
 	[PLAN_SECUREBITS] = apply_securebits,
 	[PLAN_IDS] = apply_ids,
+	[PLAN_PROC] = apply_proc,
 	[PLAN_ROOT] = apply_root,
+	[PLAN_FILES] = apply_files,
 	[PLAN_RLIMIT] = apply_rlimit,
 	[PLAN_CAPABILITIES] = apply_capabilities,
 	[PLAN_NOT_DUMPABLE] = apply_not_dumpable,
@@ -149,6 +169,7 @@ static const step_fn child_steps[_PLAN_STEP_TYPE_N] = {
 	[PLAN_LANDLOCK] = apply_landlock,
 	[PLAN_FILTER] = apply_filter,
 	[PLAN_PROGRAM] = apply_program,
+	[PLAN_EXECUTE] = apply_execute,
 };
 
 static _Noreturn void child_fail(const struct plan_step *step, int error)
@@ -202,7 +223,15 @@ static const struct plan_step *find_step(const struct plan *plan, enum plan_step
 	for (size_t i = 0; i < plan->n_steps; i++)
 		if (plan->steps[i].type == type)
 			return &plan->steps[i];
-	abort();
+	return NULL;
+}
+
+/* With the host's ids there is nothing to map. */
+static int map_ids(const struct plan *plan, pid_t pid)
+{
+	const struct plan_step *step = find_step(plan, PLAN_MAP_IDS);
+
+	return step ? namespaces_map_ids(pid, &step->map, 1) : 0;
 }
 
 static void kill_child(pid_t pid)
@@ -236,7 +265,7 @@ int apply_start(const struct plan *plan, const struct apply_input *input, pid_t 
 			    "the kernel refuses new namespaces: %s (see user.max_*_namespaces and "
 			    "kernel.unprivileged_userns_clone in /proc/sys)",
 			    error_text(pid));
-	r = namespaces_map_ids(pid, find_step(plan, PLAN_MAP_IDS)->id);
+	r = map_ids(plan, pid);
 	if (r >= 0)
 		r = fd_write_all(go, "", 1);
 	if (r < 0) {

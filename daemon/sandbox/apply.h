@@ -20,6 +20,7 @@ struct apply_input {
 	int cgroup_fd;		  /* -1: none */
 	struct sock_fprog filter; /* the keeper's */
 	char *const *argv;
+	const char *path; /* of a program of the host's; NULL: it is PLAN_FD_PROGRAM */
 };
 
 /*

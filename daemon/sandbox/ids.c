@@ -12,13 +12,12 @@ int ids_lock_securebits(void)
 {
 	/*
 	 * NO_SETUID_FIXUP also leaves us our capabilities when the user changes: the root directory
-	 * and the bounding set still need them. They go in caps_drop().
+	 * and the bounding set still need them. They go in caps_keep(), which locks the ambient set.
+	 * Those that a device keeps stay when it takes a guest's user for its own to make a file.
 	 */
 	return errno_or(prctl(PR_SET_SECUREBITS,
 			      SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
-				      SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
-				      SECBIT_NO_CAP_AMBIENT_RAISE |
-				      SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
+				      SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED,
 			      0, 0, 0));
 }
 

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-/* Locks the rules by which capabilities come with ids and exec: they never do. */
+/* Locks the rules by which capabilities come and go with ids: they never do. */
 int ids_lock_securebits(void);
 
 /* Real, effective and saved user and group are id; there are no supplementary groups. */

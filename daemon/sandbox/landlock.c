@@ -60,7 +60,7 @@ static int allow_program(int ruleset, int program_fd)
 		(int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
 }
 
-int landlock_deny_all(int program_fd)
+int landlock_deny(int program_fd, bool files)
 {
 	int abi =
 		(int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -70,13 +70,17 @@ int landlock_deny_all(int program_fd)
 
 	if (abi < 0)
 		return -errno;
-	attr.handled_access_fs = (UINT64_C(1) << count_fs_rights(abi)) - 1;
+	/* A ruleset must handle something: this kernel's knows files only. */
+	if (files && abi < 4)
+		return 0;
+	if (!files)
+		attr.handled_access_fs = (UINT64_C(1) << count_fs_rights(abi)) - 1;
 	attr.handled_access_net = NET_ALL;
 	attr.scoped = SCOPE_ALL;
 	ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, attr_size(abi), 0);
 	if (ruleset < 0)
 		return -errno;
-	r = allow_program(ruleset, program_fd);
+	r = files ? 0 : allow_program(ruleset, program_fd);
 	if (r < 0)
 		return r;
 	return errno_or((int)syscall(SYS_landlock_restrict_self, ruleset, 0));

@@ -6,9 +6,12 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 /*
  * Denies everything that this kernel's Landlock can deny. The one exception is to read and execute
- * the program itself, because the keeper executes itself anew. 0, or a negative errno: -ENOSYS or
- * -EOPNOTSUPP where the kernel has no Landlock.
+ * the program itself, because the keeper executes itself anew; with files, what can be done to
+ * files is left alone, for a device whose root directory is what it shares. 0, or a negative errno:
+ * -ENOSYS or -EOPNOTSUPP where the kernel has no Landlock.
  */
-int landlock_deny_all(int program_fd);
+int landlock_deny(int program_fd, bool files);

@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/sandbox/namespaces.h"
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
 #include "devices/base/scope.h"
+
+enum { NAMESPACES_MAX_RANGES = 8 };
 
 pid_t namespaces_clone(uint64_t flags, int cgroup_fd, int *ret_pidfd)
 {
@@ -50,18 +53,55 @@ static int write_proc(pid_t pid, const char *name, const char *text)
 	return fd_write_all(fd, text, strlen(text));
 }
 
-int namespaces_map_ids(pid_t pid, uint32_t id)
+int namespaces_map_ids(pid_t pid, const struct namespaces_map *maps, uint32_t n)
 {
-	char map[64];
+	char map[NAMESPACES_MAX_RANGES * sizeof("4294967295 4294967295 4294967295\n")];
+	size_t len = 0;
 	int r;
 
-	snprintf(map, sizeof(map), "%" PRIu32 " %" PRIu32 " 1\n", id, id);
+	if (n > NAMESPACES_MAX_RANGES)
+		return -E2BIG;
+	for (uint32_t i = 0; i < n; i++)
+		len += (size_t)snprintf(map + len, sizeof(map) - len,
+					"%" PRIu32 " %" PRIu32 " %" PRIu32 "\n", maps[i].inside,
+					maps[i].outside, maps[i].count);
 	/*
 	 * setgroups stays allowed until the child has dropped vmdevd's groups (PLAN_IDS): "deny"
-	 * would keep them. Afterwards nobody there has the capability for it.
+	 * would keep them. Afterwards nobody there has the capability for it, but a device that keeps
+	 * CAP_SETGID over its own range.
 	 */
 	r = write_proc(pid, "gid_map", map);
 	return r < 0 ? r : write_proc(pid, "uid_map", map);
+}
+
+/* The namespace needs a process until it is held by a descriptor. */
+static int open_user(pid_t pid, int *ret_fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret_fd < 0 ? -errno : 0;
+}
+
+int namespaces_make_user(const struct namespaces_map *maps, uint32_t n, int *ret_fd)
+{
+	scope_fd int pidfd = -1;
+	pid_t pid = namespaces_clone(CLONE_NEWUSER, -1, &pidfd);
+	int r;
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	if (pid < 0)
+		return pid;
+	r = namespaces_map_ids(pid, maps, n);
+	if (r >= 0)
+		r = open_user(pid, ret_fd);
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return r;
 }
 
 int namespaces_enter_cgroup(void)

@@ -18,8 +18,16 @@
  */
 pid_t namespaces_clone(uint64_t flags, int cgroup_fd, int *ret_pidfd);
 
-/* In vmdevd: user id and group id, and no other, are the same inside and outside. */
-int namespaces_map_ids(pid_t pid, uint32_t id);
+/* A range of a user namespace's map, users and groups alike. */
+struct namespaces_map {
+	uint32_t inside, outside, count;
+};
+
+/* In vmdevd: the child's user namespace knows these users and groups and no others. */
+int namespaces_map_ids(pid_t pid, const struct namespaces_map *maps, uint32_t n);
+
+/* In vmdevd: a user namespace without a process, that has this map; for mounts with mapped ids. */
+int namespaces_make_user(const struct namespaces_map *maps, uint32_t n, int *ret_fd);
 
 /* In the child: a cgroup namespace whose root is the cgroup that the child is in. */
 int namespaces_enter_cgroup(void);

@@ -137,3 +137,39 @@ int reader_word(struct reader *r, struct json_object *value, const struct reader
 	}
 	return fail(r->ret_error, -EINVAL, "%s: %s: unknown word \"%s\"", r->path, r->key, text);
 }
+
+static const struct reader_word feature_words[] = {
+	{ "io_uring", POLICY_FEATURE_IO_URING },
+	{ "device-nodes", POLICY_FEATURE_DEVICE_NODES },
+	{ NULL },
+};
+
+static int read_features(struct reader *r, struct json_object *value, void *object)
+{
+	unsigned *features = object;
+
+	if (!json_object_is_type(value, json_type_array))
+		return reader_refuse(r, "must be an array");
+	for (size_t i = 0; i < json_object_array_length(value); i++) {
+		size_t len = reader_down_index(r, i);
+		uint64_t feature = 0;
+		int e = reader_word(r, json_object_array_get_idx(value, i), feature_words,
+				    &feature);
+
+		if (e < 0)
+			return e;
+		*features |= (unsigned)feature;
+		reader_up(r, len);
+	}
+	return 0;
+}
+
+static const struct reader_key condition_keys[] = {
+	{ "features", read_features, true },
+	{ NULL },
+};
+
+int reader_condition(struct reader *r, struct json_object *value, unsigned *ret_features)
+{
+	return reader_object(r, value, condition_keys, ret_features);
+}

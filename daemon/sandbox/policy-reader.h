@@ -62,5 +62,8 @@ int reader_bool(struct reader *r, struct json_object *value, bool *ret);
 int reader_word(struct reader *r, struct json_object *value, const struct reader_word *words,
 		uint64_t *ret);
 
+/* The value of a key "includes" or "excludes": a set of enum policy_feature. */
+int reader_condition(struct reader *r, struct json_object *value, unsigned *ret_features);
+
 /* policy-seccomp.c: the value of a key "seccomp". */
 int reader_seccomp(struct reader *r, struct json_object *value, struct policy_seccomp *seccomp);

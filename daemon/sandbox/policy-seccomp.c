@@ -156,46 +156,14 @@ static int read_rule_args(struct reader *r, struct json_object *value, void *obj
 	return 0;
 }
 
-static const struct reader_word feature_words[] = {
-	{ "io_uring", POLICY_FEATURE_IO_URING },
-	{ NULL },
-};
-
-static int read_features(struct reader *r, struct json_object *value, void *object)
-{
-	unsigned *features = object;
-
-	if (!json_object_is_type(value, json_type_array))
-		return reader_refuse(r, "must be an array");
-	for (size_t i = 0; i < json_object_array_length(value); i++) {
-		size_t len = reader_down_index(r, i);
-		uint64_t feature = 0;
-		int e = reader_word(r, json_object_array_get_idx(value, i), feature_words,
-				    &feature);
-
-		if (e < 0)
-			return e;
-		*features |= (unsigned)feature;
-		reader_up(r, len);
-	}
-	return 0;
-}
-
-static const struct reader_key condition_keys[] = {
-	{ "features", read_features, true },
-	{ NULL },
-};
-
 static int read_rule_includes(struct reader *r, struct json_object *value, void *object)
 {
-	return reader_object(r, value, condition_keys,
-			     &((struct rule_reader *)object)->rule->includes);
+	return reader_condition(r, value, &((struct rule_reader *)object)->rule->includes);
 }
 
 static int read_rule_excludes(struct reader *r, struct json_object *value, void *object)
 {
-	return reader_object(r, value, condition_keys,
-			     &((struct rule_reader *)object)->rule->excludes);
+	return reader_condition(r, value, &((struct rule_reader *)object)->rule->excludes);
 }
 
 static int read_rule_comment(struct reader *r, struct json_object *value, void *object)

@@ -5,9 +5,11 @@
  * reads its value; what is in no table is an error. The reader carries the path of the key that it
  * is at ("seccomp.syscalls[3].args[0].op"), so that an error can say where.
  */
+#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <linux/io_uring.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -95,6 +97,65 @@ static int read_namespaces(struct reader *r, struct json_object *value, void *ob
 	return 0;
 }
 
+/* capabilities */
+
+static int read_capability_name(struct reader *r, struct json_object *value, void *object)
+{
+	struct policy_capability *capability = object;
+	int e = reader_text(r, value, &capability->name);
+	int number;
+
+	if (e < 0)
+		return e;
+	if (strncmp(capability->name, "CAP_", strlen("CAP_")) != 0)
+		return reader_refuse(r, "must be the name of a capability, CAP_…");
+	number = capng_name_to_capability(capability->name + strlen("CAP_"));
+	if (number < 0 || number >= 64)
+		return reader_refuse(r, "no such capability");
+	capability->number = (uint64_t)number;
+	return 0;
+}
+
+static int read_capability_includes(struct reader *r, struct json_object *value, void *object)
+{
+	return reader_condition(r, value, &((struct policy_capability *)object)->includes);
+}
+
+static int read_capability_comment(struct reader *r, struct json_object *value, void *object)
+{
+	return reader_text(r, value, &((struct policy_capability *)object)->comment);
+}
+
+static const struct reader_key capability_keys[] = {
+	{ "capability", read_capability_name, true },
+	{ "includes", read_capability_includes, false },
+	{ "comment", read_capability_comment, true },
+	{ NULL },
+};
+
+static int read_capability(struct reader *r, struct json_object *value, void *object)
+{
+	return reader_object(r, value, capability_keys, object);
+}
+
+static int read_capabilities(struct reader *r, struct json_object *value, void *object)
+{
+	struct policy *policy = object;
+
+	return reader_array(r, value, read_capability, sizeof(*policy->capabilities),
+			    (void **)&policy->capabilities, &policy->n_capabilities);
+}
+
+uint64_t policy_capabilities(const struct policy *policy, unsigned features)
+{
+	uint64_t kept = 0;
+
+	for (size_t i = 0; i < policy->n_capabilities; i++)
+		if ((policy->capabilities[i].includes & ~features) == 0)
+			kept |= UINT64_C(1) << policy->capabilities[i].number;
+	return kept;
+}
+
 /* rlimits */
 
 static const struct reader_word rlimit_words[] = {
@@ -171,14 +232,50 @@ static int read_rlimits(struct reader *r, struct json_object *value, void *objec
 
 /* io_uring, landlock, and what must be empty */
 
+/* What can be done with files and sockets that are there already. */
+#define OPCODE(op)                                                                                 \
+	{                                                                                          \
+#op, op                                                                            \
+	}
+static const struct reader_word opcode_words[] = {
+	OPCODE(IORING_OP_NOP),
+	OPCODE(IORING_OP_READ),
+	OPCODE(IORING_OP_WRITE),
+	OPCODE(IORING_OP_READV),
+	OPCODE(IORING_OP_WRITEV),
+	OPCODE(IORING_OP_READ_FIXED),
+	OPCODE(IORING_OP_WRITE_FIXED),
+	OPCODE(IORING_OP_FSYNC),
+	OPCODE(IORING_OP_SYNC_FILE_RANGE),
+	OPCODE(IORING_OP_FALLOCATE),
+	OPCODE(IORING_OP_FADVISE),
+	OPCODE(IORING_OP_POLL_ADD),
+	OPCODE(IORING_OP_POLL_REMOVE),
+	OPCODE(IORING_OP_SEND),
+	OPCODE(IORING_OP_RECV),
+	OPCODE(IORING_OP_SENDMSG),
+	OPCODE(IORING_OP_RECVMSG),
+	OPCODE(IORING_OP_SEND_ZC),
+	OPCODE(IORING_OP_SENDMSG_ZC),
+	OPCODE(IORING_OP_ACCEPT),
+	OPCODE(IORING_OP_SHUTDOWN),
+	OPCODE(IORING_OP_SPLICE),
+	OPCODE(IORING_OP_TEE),
+	OPCODE(IORING_OP_TIMEOUT),
+	OPCODE(IORING_OP_TIMEOUT_REMOVE),
+	OPCODE(IORING_OP_LINK_TIMEOUT),
+	OPCODE(IORING_OP_ASYNC_CANCEL),
+	OPCODE(IORING_OP_MSG_RING),
+	OPCODE(IORING_OP_EPOLL_CTL),
+	{ NULL },
+};
+
 static int read_opcode_name(struct reader *r, struct json_object *value, void *object)
 {
 	struct policy_opcode *opcode = object;
-	int e = reader_text(r, value, &opcode->name);
+	int e = reader_word(r, value, opcode_words, &opcode->number);
 
-	if (e >= 0 && strncmp(opcode->name, "IORING_OP_", strlen("IORING_OP_")) != 0)
-		return reader_refuse(r, "must be the name of an opcode, IORING_OP_…");
-	return e;
+	return e < 0 ? e : reader_text(r, value, &opcode->name);
 }
 
 static int read_opcode_comment(struct reader *r, struct json_object *value, void *object)
@@ -205,6 +302,15 @@ static int read_io_uring(struct reader *r, struct json_object *value, void *obje
 			    (void **)&policy->opcodes, &policy->n_opcodes);
 }
 
+uint64_t policy_opcodes(const struct policy *policy)
+{
+	uint64_t opcodes = 0;
+
+	for (size_t i = 0; i < policy->n_opcodes; i++)
+		opcodes |= UINT64_C(1) << policy->opcodes[i].number;
+	return opcodes;
+}
+
 static int read_landlock_required(struct reader *r, struct json_object *value, void *object)
 {
 	return reader_bool(r, value, &((struct policy *)object)->landlock_required);
@@ -215,8 +321,14 @@ static int read_landlock_comment(struct reader *r, struct json_object *value, vo
 	return reader_text(r, value, &((struct policy *)object)->landlock_comment);
 }
 
+static int read_landlock_files(struct reader *r, struct json_object *value, void *object)
+{
+	return reader_bool(r, value, &((struct policy *)object)->landlock_files);
+}
+
 static const struct reader_key landlock_keys[] = {
 	{ "required", read_landlock_required, true },
+	{ "files", read_landlock_files, false },
 	{ "comment", read_landlock_comment, true },
 	{ NULL },
 };
@@ -230,7 +342,7 @@ static int read_empty(struct reader *r, struct json_object *value, void *object)
 {
 	(void)object;
 	if (!json_object_is_type(value, json_type_array) || json_object_array_length(value) > 0)
-		return reader_refuse(r, "must be []: no device type has any");
+		return reader_refuse(r, "must be []: a device's root directory has no mount");
 	return 0;
 }
 
@@ -245,7 +357,7 @@ static const struct reader_key policy_keys[] = {
 	{ "type", read_type, true },
 	{ "seccomp", read_worker_seccomp, true },
 	{ "keeper", read_keeper, true },
-	{ "capabilities", read_empty, true },
+	{ "capabilities", read_capabilities, true },
 	{ "namespaces", read_namespaces, true },
 	{ "rlimits", read_rlimits, true },
 	{ "mounts", read_empty, true },
@@ -387,6 +499,10 @@ struct policy *policy_free(struct policy *policy)
 		free(policy->namespaces[i].type);
 		free(policy->namespaces[i].comment);
 	}
+	for (size_t i = 0; i < policy->n_capabilities; i++) {
+		free(policy->capabilities[i].name);
+		free(policy->capabilities[i].comment);
+	}
 	for (size_t i = 0; i < policy->n_rlimits; i++) {
 		free(policy->rlimits[i].type);
 		free(policy->rlimits[i].comment);
@@ -396,6 +512,7 @@ struct policy *policy_free(struct policy *policy)
 		free(policy->opcodes[i].comment);
 	}
 	free(policy->namespaces);
+	free(policy->capabilities);
 	free(policy->rlimits);
 	free(policy->opcodes);
 	free(policy->landlock_comment);

@@ -20,6 +20,7 @@
 /* What the kernel offers and a rule may depend on, as a set of bits. */
 enum policy_feature {
 	POLICY_FEATURE_IO_URING = 1u << 0,
+	POLICY_FEATURE_DEVICE_NODES = 1u << 1, /* the document lets the guest make them */
 };
 
 /* One comparison of one argument; the meaning of op, value and value_two is libseccomp's. */
@@ -53,6 +54,13 @@ struct policy_namespace {
 	char *comment;
 };
 
+struct policy_capability {
+	uint64_t number; /* CAP_* */
+	char *name;
+	unsigned includes; /* features without which it is not kept */
+	char *comment;
+};
+
 struct policy_rlimit {
 	int resource;
 	char *type; /* "RLIMIT_NOFILE" */
@@ -61,6 +69,7 @@ struct policy_rlimit {
 };
 
 struct policy_opcode {
+	uint64_t number;
 	char *name; /* "IORING_OP_READV" */
 	char *comment;
 };
@@ -72,11 +81,14 @@ struct policy {
 	struct policy_seccomp keeper; /* in addition to all that the worker may do */
 	struct policy_namespace *namespaces;
 	size_t n_namespaces;
+	struct policy_capability *capabilities;
+	size_t n_capabilities;
 	struct policy_rlimit *rlimits;
 	size_t n_rlimits;
 	struct policy_opcode *opcodes;
 	size_t n_opcodes;
 	bool landlock_required; /* refuse to start where the kernel has no Landlock */
+	bool landlock_files;	/* leave alone what can be done to files */
 	char *landlock_comment;
 };
 
@@ -93,6 +105,12 @@ struct policy *policy_free(struct policy *policy);
 
 /* Is the rule part of a filter for a kernel with these features? */
 bool policy_rule_applies(const struct policy_rule *rule, unsigned features);
+
+/* The capabilities that are kept with these features, bit n for capability n. */
+uint64_t policy_capabilities(const struct policy *policy, unsigned features);
+
+/* The opcodes of its I/O rings, bit n for opcode n. */
+uint64_t policy_opcodes(const struct policy *policy);
 
 /* The number of different system calls that the filter lets through with these features. */
 size_t policy_count_allowed(const struct policy_seccomp *seccomp, unsigned features);

@@ -9,6 +9,8 @@
 #include "daemon/sandbox/policy.h"
 #include "daemon/sandbox/process.h"
 #include "devices/base/error.h"
+#include "devices/base/log.h"
+#include "devices/process/contract.h"
 
 int process_reset_signals(void)
 {
@@ -43,7 +45,25 @@ int process_forbid_new_privileges(void)
 	return errno_or(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 }
 
+/* Who may not raise the limit of descriptors makes do with what there is: fewer files are kept open. */
+static int limit_to_what_there_is(const struct policy_rlimit *rlimit)
+{
+	struct rlimit have;
+
+	if (getrlimit(RLIMIT_NOFILE, &have) < 0)
+		return -errno;
+	if (have.rlim_max < CONTRACT_FD_LIMIT)
+		return -EPERM;
+	log_notice("sandbox: this host allows %llu descriptors, not %llu (LimitNOFILE= of vmdevd)",
+		   (unsigned long long)have.rlim_max, (unsigned long long)rlimit->value.rlim_max);
+	have.rlim_cur = have.rlim_max;
+	return errno_or(setrlimit(RLIMIT_NOFILE, &have));
+}
+
 int process_limit(const struct policy_rlimit *rlimit)
 {
-	return errno_or(setrlimit((__rlimit_resource_t)rlimit->resource, &rlimit->value));
+	int r = errno_or(setrlimit((__rlimit_resource_t)rlimit->resource, &rlimit->value));
+
+	return r == -EPERM && rlimit->resource == RLIMIT_NOFILE ? limit_to_what_there_is(rlimit)
+								: r;
 }
