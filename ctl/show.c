@@ -167,6 +167,9 @@ static void print_resource(json_object *device)
 	row("Socket", "%s", ctl_text(device, "socket", "-"));
 	row("Policy", "%s, as uid %lld", ctl_text(device, "policy", "-"),
 	    (long long)ctl_number(device, "uid"));
+	if (*ctl_text(device, "policy_wider", ""))
+		row("", "%swider than the shipped one: %s%s", ctl_colour(CTL_WARN),
+		    ctl_text(device, "policy_wider", ""), ctl_colour(CTL_PLAIN));
 }
 
 static void print_log(json_object *device)
