@@ -4,17 +4,19 @@
  * Runs in: a program of its own, started by tests/bench/run. Trusts: its caller.
  *
  *	frontend-bench --program=PATH|--bare --image=FILE --size=BYTES --depth=N --seconds=S
- *[--direct] [--write]
+ *		[--direct] [--write] [--awake]
  *
- * One queue, random requests of one size over the whole image, always --depth of them in flight;
- *the driver sleeps on the call eventfd and uses EVENT_IDX and indirect descriptors, as Linux does.
- *With --bare the same requests go from this process to io_uring, without a back-end: the limit.
+ * One queue, random requests of one size over the whole image, always --depth of them in flight.
+ * The driver uses EVENT_IDX and indirect descriptors, as Linux does, and sleeps on the call
+ * eventfd; with --awake it never sleeps and wants no calls.
  *
- * CPU is the process CPU clock of the back-end's processes (for our own programs keeper and
- *worker): it has nanoseconds, and counts io-wq threads and threads that have ended.
+ * With --bare the same requests go from this process to io_uring, without a back-end: the limit. It
+ * is one thread too, with as many buffers in such a guest's memory. What it does not have: a driver
+ * on the other processor, which shares rings with it and has to be woken.
  *
  * The last line is one JSON object.
  */
+#include "tests/bench/measure.h"
 #include "tests/frontend/backend.h"
 #include "tests/frontend/blk.h"
 #include "tests/frontend/fill.h"
@@ -29,98 +31,29 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
 	MAX_DEPTH = 256,
-	N_BUCKETS = 65536, /* of latency: BUCKET_NS each, the last one open */
-	BUCKET_NS = 500,
+	ANSWER_MS = 10000,
 };
-
-#define WARM_UP_NS UINT64_C(300000000)
 
 struct options {
 	const char *program, *image;
 	uint32_t size;
 	unsigned depth;
-	double seconds;
-	bool bare, direct, write;
+	bool bare, direct, write, awake;
 };
+
+static const struct fe_memory_spec guest_memory = { .len = 64 << 20 };
 
 struct bench {
 	struct options o;
 	uint64_t n_places; /* requests that fit in the image */
 	struct fill_random random;
 	uint64_t started_ns[MAX_DEPTH];
-	uint64_t n_done;
-	uint64_t buckets[N_BUCKETS];
-	pid_t pids[2]; /* whose CPU is counted */
-	uint64_t begin_ns, end_ns, cpu_begin_ns, cpu_end_ns;
-	bool measuring;
+	struct measure m;
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec t = {};
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t cpu_ns(const struct bench *b)
-{
-	uint64_t sum = 0;
-	clockid_t clock;
-	unsigned i;
-
-	for (i = 0; i < 2; i++)
-		if (b->pids[i] && clock_getcpuclockid(b->pids[i], &clock) == 0)
-			sum += clock_ns(clock);
-	return sum;
-}
-
-/* Called now and then with the time: begins and ends the measurement. False when it is over. */
-static bool bench_goes_on(struct bench *b, uint64_t now)
-{
-	static uint64_t first;
-
-	if (!first)
-		first = now;
-	if (!b->measuring && now - first > WARM_UP_NS) {
-		b->measuring = true;
-		b->n_done = 0;
-		memset(b->buckets, 0, sizeof(b->buckets));
-		b->begin_ns = now;
-		b->cpu_begin_ns = cpu_ns(b);
-	}
-	if (b->measuring && (double)(now - b->begin_ns) > b->o.seconds * 1e9) {
-		b->cpu_end_ns = cpu_ns(b);
-		b->end_ns = now;
-		return false;
-	}
-	return true;
-}
-
-static void bench_count(struct bench *b, unsigned slot, uint64_t now)
-{
-	uint64_t bucket = (now - b->started_ns[slot]) / BUCKET_NS;
-
-	b->buckets[bucket < N_BUCKETS ? bucket : N_BUCKETS - 1]++;
-	b->n_done++;
-}
-
-static double percentile_us(const struct bench *b, double p)
-{
-	uint64_t sum = 0, i;
-
-	for (i = 0; i < N_BUCKETS; i++) {
-		sum += b->buckets[i];
-		if ((double)sum >= p * (double)b->n_done)
-			break;
-	}
-	return ((double)i + 0.5) * BUCKET_NS / 1e3;
-}
 
 struct slot {
 	struct fe_blk b;
@@ -140,13 +73,32 @@ static void slot_submit(struct bench *b, struct fe_queue *q, struct slot *s)
 		errx(99, "test bug: no room in the ring");
 }
 
+/* Like fe_queue_wait(), of a driver that has a processor to itself. */
+static bool look_until(struct fe_queue *q, uint64_t end_ns)
+{
+	fe_queue_disarm(q);
+	while (!fe_queue_pending(q)) {
+		if (measure_now_ns() > end_ns)
+			return false;
+		__builtin_ia32_pause();
+	}
+	return true;
+}
+
+static bool await_used(const struct bench *b, struct fe_queue *q)
+{
+	if (b->o.awake)
+		return look_until(q, measure_now_ns() + UINT64_C(1000000) * ANSWER_MS);
+	return fe_queue_wait(q, ANSWER_MS) > 0;
+}
+
 static void run_queue(struct bench *b, struct fe *fe)
 {
 	static struct slot slots[MAX_DEPTH];
 	struct fe_queue *q = &fe->queues[0];
 	struct fe_used used;
 	struct slot *s;
-	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now = measure_now_ns();
 	unsigned i;
 
 	for (i = 0; i < b->o.depth; i++) {
@@ -158,23 +110,23 @@ static void run_queue(struct bench *b, struct fe *fe)
 	}
 	do {
 		fe_queue_kick(q);
-		if (!fe_queue_wait(q, 10000))
+		if (!await_used(b, q))
 			errx(1, "the back-end does not answer");
-		now = clock_ns(CLOCK_MONOTONIC);
+		now = measure_now_ns();
 		while (fe_queue_pop(q, &used)) {
 			s = ((struct fe_blk *)used.user)->user;
 			if (*s->b.status != VIRTIO_BLK_S_OK)
 				errx(1, "a request failed with status %u", *s->b.status);
-			bench_count(b, (unsigned)(s - slots), now);
+			measure_count(&b->m, 1, b->started_ns[s - slots], now);
 			b->started_ns[s - slots] = now;
 			slot_submit(b, q, s);
 		}
-	} while (bench_goes_on(b, now));
+	} while (measure_goes_on(&b->m, now));
 }
 
 static void run_back_end(struct bench *b)
 {
-	struct fe_spec spec = { .memory.len = 64 << 20, .queue_size = 128 };
+	struct fe_spec spec = { .memory = guest_memory, .queue_size = 128 };
 	struct backend_spec back = { .program = b->o.program,
 				     .image = b->o.image,
 				     .n_queues = 1,
@@ -189,8 +141,8 @@ static void run_back_end(struct bench *b)
 		r = fe_begin(&fe, backend.socket, &spec);
 	if (r < 0)
 		errx(1, "%s: no session: %s", b->o.program, strerror(-r));
-	b->pids[0] = backend.pid;
-	b->pids[1] = backend_worker(backend.pid);
+	b->m.pids[0] = backend.pid;
+	b->m.pids[1] = backend_worker(backend.pid);
 	run_queue(b, &fe);
 	fe_close(&fe);
 	/* In order, so that the lock of the image is free for the next. */
@@ -199,24 +151,23 @@ static void run_back_end(struct bench *b)
 	backend_done(&backend);
 }
 
-static void bare_submit(struct bench *b, struct io_uring *ring, uint8_t *bufs, unsigned slot)
+static void bare_submit(struct bench *b, struct io_uring *ring, uint8_t *const *bufs, unsigned slot)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 	uint64_t at = fill_below(&b->random, b->n_places) * b->o.size;
-	uint8_t *buf = bufs + (size_t)slot * b->o.size;
 
 	if (b->o.write)
-		io_uring_prep_write(sqe, 0, buf, b->o.size, at);
+		io_uring_prep_write(sqe, 0, bufs[slot], b->o.size, at);
 	else
-		io_uring_prep_read(sqe, 0, buf, b->o.size, at);
+		io_uring_prep_read(sqe, 0, bufs[slot], b->o.size, at);
 	sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data64(sqe, slot);
 }
 
-static void bare_loop(struct bench *b, struct io_uring *ring, uint8_t *bufs)
+static void bare_loop(struct bench *b, struct io_uring *ring, uint8_t *const *bufs)
 {
 	struct io_uring_cqe *cqe;
-	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now = measure_now_ns();
 	unsigned i, head, n;
 
 	for (i = 0; i < b->o.depth; i++) {
@@ -225,54 +176,46 @@ static void bare_loop(struct bench *b, struct io_uring *ring, uint8_t *bufs)
 	}
 	do {
 		io_uring_submit_and_wait(ring, 1);
-		now = clock_ns(CLOCK_MONOTONIC);
+		now = measure_now_ns();
 		n = 0;
 		io_uring_for_each_cqe(ring, head, cqe)
 		{
 			if (cqe->res != (int)b->o.size)
 				errx(1, "bare request: %s", strerror(-cqe->res));
 			i = (unsigned)cqe->user_data;
-			bench_count(b, i, now);
+			measure_count(&b->m, 1, b->started_ns[i], now);
 			b->started_ns[i] = now;
 			bare_submit(b, ring, bufs, i);
 			n++;
 		}
 		io_uring_cq_advance(ring, n);
-	} while (bench_goes_on(b, now));
+	} while (measure_goes_on(&b->m, now));
 }
 
 static void run_bare(struct bench *b)
 {
-	int fd = open(b->o.image, O_RDWR | O_CLOEXEC | (b->o.direct ? O_DIRECT : 0)), r;
-	size_t len = (size_t)b->o.depth * b->o.size;
+	int fd = open(b->o.image, O_RDWR | O_CLOEXEC | O_NOATIME | (b->o.direct ? O_DIRECT : 0)), r;
+	static uint8_t *bufs[MAX_DEPTH];
+	static struct fe_memory memory;
 	struct io_uring ring;
-	uint8_t *bufs;
 
 	if (fd < 0)
 		err(1, "%s", b->o.image);
-	bufs = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	r = io_uring_queue_init(MAX_DEPTH, &ring,
-				IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
-	if (r < 0)
-		r = io_uring_queue_init(MAX_DEPTH, &ring, 0);
+	r = fe_memory_init(&memory, &guest_memory);
+	for (unsigned i = 0; i < b->o.depth && r == 0; i++)
+		bufs[i] = fe_memory_alloc(&memory, b->o.size, 4096);
+	if (r == 0)
+		r = io_uring_queue_init(MAX_DEPTH, &ring,
+					IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
 	if (r == 0)
 		r = io_uring_register_files(&ring, &fd, 1);
-	if (r < 0 || bufs == MAP_FAILED)
+	if (r < 0)
 		errx(1, "io_uring: %s", strerror(-r));
-	b->pids[0] = getpid();
+	b->m.pids[0] = getpid();
 	bare_loop(b, &ring, bufs);
 	io_uring_queue_exit(&ring);
+	fe_memory_done(&memory);
 	close(fd);
-}
-
-static void report(const struct bench *b)
-{
-	double seconds = (double)(b->end_ns - b->begin_ns) / 1e9, n = (double)b->n_done;
-
-	printf("{\"requests\":%lu,\"seconds\":%.3f,\"per_second\":%.1f,\"cpu_us\":%.4f,"
-	       "\"latency_us\":{\"p50\":%.1f,\"p99\":%.1f}}\n",
-	       b->n_done, seconds, n / seconds, (double)(b->cpu_end_ns - b->cpu_begin_ns) / n / 1e3,
-	       percentile_us(b, 0.5), percentile_us(b, 0.99));
 }
 
 static const struct option option_table[] = {
@@ -284,11 +227,14 @@ static const struct option option_table[] = {
 	{ "seconds", required_argument, NULL, 't' },
 	{ "direct", no_argument, NULL, 'D' },
 	{ "write", no_argument, NULL, 'w' },
+	{ "awake", no_argument, NULL, 'a' }, /* the driver */
 	{},
 };
 
-static bool option_take(struct options *o, int c)
+static bool option_take(struct bench *b, int c)
 {
+	struct options *o = &b->o;
+
 	switch (c) {
 	case 'p':
 		o->program = optarg;
@@ -306,13 +252,16 @@ static bool option_take(struct options *o, int c)
 		o->depth = (unsigned)atoi(optarg);
 		return true;
 	case 't':
-		o->seconds = atof(optarg);
+		b->m.seconds = atof(optarg);
 		return true;
 	case 'D':
 		o->direct = true;
 		return true;
 	case 'w':
 		o->write = true;
+		return true;
+	case 'a':
+		o->awake = true;
 		return true;
 	default:
 		return false;
@@ -321,23 +270,23 @@ static bool option_take(struct options *o, int c)
 
 int main(int argc, char **argv)
 {
-	static struct bench b = { .o = { .size = 4096, .depth = 32, .seconds = 2 } };
+	static struct bench b = { .o = { .size = 4096, .depth = 32 }, .m.seconds = 2 };
 	struct stat st;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", option_table, NULL)) >= 0)
-		if (!option_take(&b.o, c))
+		if (!option_take(&b, c))
 			return 2;
 	if (!b.o.program == !b.o.bare || !b.o.image || b.o.depth < 1 || b.o.depth > 40 ||
 	    b.o.size % 512 || !b.o.size || b.o.size > 1 << 20 || stat(b.o.image, &st) < 0)
 		errx(2, "usage: frontend-bench --program=PATH|--bare --image=FILE [--size=BYTES] "
-			"[--depth=1…40] [--seconds=S] [--direct] [--write]");
+			"[--depth=1…40] [--seconds=S] [--direct] [--write] [--awake]");
 	b.n_places = (uint64_t)st.st_size / b.o.size;
 	b.random.state = 42;
 	if (b.o.bare)
 		run_bare(&b);
 	else
 		run_back_end(&b);
-	report(&b);
+	measure_report(&b.m);
 	return 0;
 }

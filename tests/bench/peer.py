@@ -1,23 +1,24 @@
 """
 The peers that a device is measured against: the newest that can be had.
 
-qemu-storage-daemon of Debian sid is fetched with everything that it is linked with, libc included, and unpacked, not
+The program of Debian sid is fetched with everything that it is linked with, libc included, and unpacked, not
 installed; it is started by its own dynamic loader. Where that cannot be had, the machine's own one is used, and
 the name that is printed with the figures says so.
 """
-import contextlib
-import fcntl
 import glob
-import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 from lib import kit
 
-# The program has moved from one to the other.
-PACKAGES = ('qemu-utils', 'qemu-system-common')
+# Of each program: the packages that have it (qemu-storage-daemon has moved from one to the other), and where.
+PEERS = {
+    'qemu-storage-daemon': (('qemu-utils', 'qemu-system-common'), 'usr/bin/qemu-storage-daemon'),
+    'virtiofsd': (('virtiofsd',), 'usr/libexec/virtiofsd'),
+}
 LIBRARY_DIRS = ('usr/lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu', 'usr/lib', 'usr/lib64')
 
 
@@ -28,10 +29,10 @@ class PeerError(Exception):
 def version_of(program):
     done = subprocess.run([program, '--version'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True)
-    words = done.stdout.split()
-    if done.returncode != 0 or 'version' not in words:
+    found = re.search(r'\d+(\.\d+)+', done.stdout)
+    if done.returncode != 0 or not found:
         raise PeerError(f'{program} does not run: {done.stdout.strip()[:200]}')
-    return words[words.index('version') + 1]
+    return found.group()
 
 
 def download_closure(options, packages, where):
@@ -43,71 +44,63 @@ def download_closure(options, packages, where):
     return archives
 
 
-def write_starter(top):
+def write_starter(top, name):
     """
     A program that starts the unpacked one with its own loader and libraries. Its name has to say what it is: the
     front-end knows by it which arguments it takes.
     """
     root = f'{top}/root'
+    program = f'{root}/{PEERS[name][1]}'
     loader = glob.glob(f'{root}/usr/lib64/ld-linux-x86-64.so.2') + glob.glob(
         f'{root}/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2')
-    if not loader or not os.path.exists(f'{root}/usr/bin/qemu-storage-daemon'):
-        raise kit.KitError('the packages have no loader or no qemu-storage-daemon')
+    if not loader or not os.path.exists(program):
+        raise kit.KitError(f'the packages have no loader or no {name}')
     libraries = ':'.join(f'{root}/{d}' for d in LIBRARY_DIRS)
-    path = f'{top}/qemu-storage-daemon'
+    path = f'{top}/{name}'
     with open(path, 'w') as f:
-        f.write(f'#!/bin/sh\nexec {loader[0]} --library-path {libraries} {root}/usr/bin/qemu-storage-daemon "$@"\n')
+        f.write(f'#!/bin/sh\nexec {loader[0]} --library-path {libraries} {program} "$@"\n')
     os.chmod(path, 0o755)
     return path
 
 
-def fetch(top):
+def fetch(top, name):
+    print(f'fetching {name} from Debian sid …', file=sys.stderr)
     with kit.scratch_apt(kit.machine_mirror(kit.release_name()), 'sid') as options:
-        archives = download_closure(options, PACKAGES, top)
+        archives = download_closure(options, PEERS[name][0], top)
     kit.unpack(archives, f'{top}/root')
-    path = write_starter(top)
-    return {'program': path, 'name': f'qemu-storage-daemon {version_of(path)} (Debian sid)'}
+    path = write_starter(top, name)
+    return {'program': path, 'name': f'{name} {version_of(path)} (Debian sid)'}
 
 
-def newest():
-    top = os.path.join(kit.cache_dir(), 'bench', 'qemu-storage-daemon')
-    os.makedirs(top, exist_ok=True)
-    with open(f'{top}.lock', 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        manifest = f'{top}/peer.json'
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            with open(manifest) as f:
-                got = json.load(f)
-            if os.path.exists(got['program']):
-                return got
-        print('fetching qemu-storage-daemon from Debian sid …', file=sys.stderr)
-        shutil.rmtree(top)
-        os.makedirs(top)
-        got = fetch(top)
-        with open(f'{manifest}.new', 'w') as f:
-            json.dump(got, f)
-        os.rename(f'{manifest}.new', manifest)
-        return got
+def newest(name):
+    return kit.cached(f'bench/{name}', 'peer.json', 'program', lambda top: fetch(top, name))
 
 
-def installed():
-    program = shutil.which('qemu-storage-daemon')
-    if not program:
-        raise PeerError('qemu-storage-daemon is not installed (package qemu-system-common)')
-    return {'program': program, 'name': f'qemu-storage-daemon {version_of(program)} (installed)'}
+def installed(name):
+    program = shutil.which(name) or f'/{PEERS[name][1]}'
+    if not os.access(program, os.X_OK):
+        raise PeerError(f'{name} is not installed (package {PEERS[name][0][-1]})')
+    return {'program': program, 'name': f'{name} {version_of(program)} (installed)'}
+
+
+def get(name, which):
+    """(program, name with version)."""
+    if which == 'installed':
+        got = installed(name)
+    else:
+        try:
+            got = newest(name)
+        except (kit.KitError, PeerError, OSError) as e:
+            if which == 'newest':
+                raise PeerError(f'the newest {name} cannot be had: {e}') from None
+            print(f'Debian sid\'s {name} cannot be had ({e}): the installed one is used', file=sys.stderr)
+            got = installed(name)
+    return got['program'], got['name']
 
 
 def storage_daemon(which):
-    """(program, name with version)."""
-    if which == 'installed':
-        got = installed()
-    else:
-        try:
-            got = newest()
-        except (kit.KitError, PeerError, OSError) as e:
-            if which == 'newest':
-                raise PeerError(f'the newest qemu-storage-daemon cannot be had: {e}') from None
-            print(f'Debian sid\'s qemu-storage-daemon cannot be had ({e}): the installed one is used',
-                  file=sys.stderr)
-            got = installed()
-    return got['program'], got['name']
+    return get('qemu-storage-daemon', which)
+
+
+def virtiofsd(which):
+    return get('virtiofsd', which)

@@ -7,7 +7,9 @@
  * when a claim fails.
  */
 #include "tests/frontend/backend.h"
+#include "tests/frontend/contract.h"
 
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,6 +20,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -74,15 +77,28 @@ static void argv_build(struct argv *a, const struct backend *b, const struct bac
 		argv_storage_daemon(a, b, spec);
 		return;
 	}
-	argv_add(a, "--name=test/disk");
-	if (spec->fd > 0)
+	argv_add(a, "--name=test/%s", b->share[0] ? "share" : "disk");
+	if (spec->contract)
+		argv_add(a, "--contract");
+	else if (spec->fd > 0)
 		argv_add(a, "--fd=%d", spec->fd);
 	else
 		argv_add(a, "--socket-path=%s", b->socket);
-	argv_add(a, "--blk-file=%s", b->image);
-	argv_add(a, "--queues=%u", spec->n_queues ? spec->n_queues : 1);
+	if (!spec->cid)
+		argv_add(a, "--queues=%u", spec->n_queues ? spec->n_queues : 1);
 	argv_add(a, "--queue-size=%u", spec->queue_size ? spec->queue_size : 256);
-	argv_add(a, "--cache=%s", spec->cache ? spec->cache : "writeback");
+	if (spec->cid) {
+		argv_add(a, "--guest-cid=%u", spec->cid);
+		argv_add(a, "--uds-path=%s", b->uds);
+	} else if (b->share[0]) {
+		argv_add(a, "--shared-dir=%s", b->share);
+		argv_add(a, "--tag=test");
+		argv_add(a, "--cache=%s", spec->cache ? spec->cache : "auto");
+	} else {
+		if (!spec->contract)
+			argv_add(a, "--blk-file=%s", b->image);
+		argv_add(a, "--cache=%s", spec->cache ? spec->cache : "writeback");
+	}
 	for (arg = spec->args; arg && *arg; arg++)
 		argv_add(a, "%s", *arg);
 }
@@ -91,15 +107,17 @@ static int directory_make(struct backend *b, const struct backend_spec *spec)
 {
 	const char *tmp = getenv("TMPDIR");
 
+	/* Not /tmp: where that is a tmpfs, it can do less than other file systems, and lists an entry twice. */
 	if (spec->dir) {
 		snprintf(b->dir, sizeof(b->dir), "%s", spec->dir);
 	} else {
-		snprintf(b->dir, sizeof(b->dir), "%s/vmdev-test-XXXXXX", tmp ? tmp : "/tmp");
+		snprintf(b->dir, sizeof(b->dir), "%s/vmdev-test-XXXXXX", tmp ? tmp : "/var/tmp");
 		if (!mkdtemp(b->dir))
 			return -errno;
 		b->own_dir = true;
 	}
 	snprintf(b->socket, sizeof(b->socket), "%s/s", b->dir);
+	snprintf(b->uds, sizeof(b->uds), "%s/uds", b->dir);
 	snprintf(b->log, sizeof(b->log), "%s", spec->log ? spec->log : "");
 	if (!spec->log)
 		snprintf(b->log, sizeof(b->log), "%s/log", b->dir);
@@ -127,8 +145,19 @@ static int image_make(struct backend *b, const struct backend_spec *spec)
 	return 0;
 }
 
+static int share_make(struct backend *b, const struct backend_spec *spec)
+{
+	if (spec->share[0]) {
+		snprintf(b->share, sizeof(b->share), "%s", spec->share);
+		return 0;
+	}
+	snprintf(b->share, sizeof(b->share), "%s/share", b->dir);
+	b->own_share = true;
+	return mkdir(b->share, 0755) < 0 ? -errno : 0;
+}
+
 static void child_exec(const struct backend *b, const struct backend_spec *spec, struct argv *a,
-		       pid_t parent)
+		       int control, pid_t parent)
 {
 	const char *const *e;
 	int fd;
@@ -147,6 +176,8 @@ static void child_exec(const struct backend *b, const struct backend_spec *spec,
 	}
 	if (spec->fd > 0)
 		fcntl(spec->fd, F_SETFD, 0);
+	if (spec->contract)
+		contract_arrange(b, spec, control);
 	for (e = spec->env; e && *e; e++)
 		putenv((char *)(uintptr_t)*e);
 	execvp(spec->program, a->list);
@@ -196,12 +227,32 @@ static int await_ready(struct backend *b, const struct backend_spec *spec)
 /* The one that an interrupted test would leave behind. */
 static struct backend *volatile current;
 
+/* With whatever is in it. Calls only what a signal handler may. */
+static void remove_share(const struct backend *b)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execl("/bin/rm", "rm", "-rf", "--", b->share, NULL);
+		_exit(127);
+	}
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+}
+
 static void remove_files(const struct backend *b)
 {
 	unlink(b->socket);
 	if (b->own_image)
 		unlink(b->image);
+	if (b->own_share)
+		remove_share(b);
 	if (b->own_dir) {
+		char seqpacket[sizeof(b->uds) + 16];
+
+		snprintf(seqpacket, sizeof(seqpacket), "%s.seqpacket", b->uds);
+		unlink(b->uds);
+		unlink(seqpacket);
 		unlink(b->log);
 		rmdir(b->dir);
 	}
@@ -238,22 +289,28 @@ int backend_start(struct backend *b, const struct backend_spec *spec)
 {
 	static struct argv a;
 	pid_t parent = getpid();
-	int r;
+	int r, pair[2] = { -1, -1 };
 
 	memset(b, 0, sizeof(*b));
 	clean_up_when_interrupted(b);
 	r = directory_make(b, spec);
 	if (r == 0)
-		r = image_make(b, spec);
+		r = spec->cid ? 0 : spec->share ? share_make(b, spec) : image_make(b, spec);
 	if (r < 0) {
 		backend_done(b);
 		return r;
 	}
 	argv_build(&a, b, spec);
+	if (spec->contract && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		err(1, "contract socket");
 	fflush(NULL);
 	b->pid = fork();
 	if (b->pid == 0)
-		child_exec(b, spec, &a, parent);
+		child_exec(b, spec, &a, pair[1], parent);
+	if (spec->contract) {
+		b->control = pair[0];
+		close(pair[1]);
+	}
 	r = b->pid < 0 ? -errno : await_ready(b, spec);
 	if (r < 0) {
 		backend_show_log(b);
@@ -283,6 +340,19 @@ bool backend_alive(struct backend *b)
 
 	return b->pid > 0 && waitid(P_PID, (id_t)b->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
 	       info.si_pid == 0;
+}
+
+bool backend_log_has(const struct backend *b, const char *text)
+{
+	char line[512];
+	bool found = false;
+	FILE *f = fopen(b->log, "re");
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, text) != NULL;
+	if (f)
+		fclose(f);
+	return found;
 }
 
 /* The last lines of it. */
@@ -331,6 +401,8 @@ static void end_processes(struct backend *b)
 void backend_done(struct backend *b)
 {
 	end_processes(b);
+	if (b->control > 0)
+		close(b->control);
 	remove_files(b);
 	memset(b, 0, sizeof(*b));
 }

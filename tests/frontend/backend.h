@@ -13,7 +13,10 @@ enum {
 struct backend_spec {
 	const char *program; /* vmdev-blk, vmdev-blk-crash, …, or qemu-storage-daemon */
 	const char *image;   /* NULL: a fresh sparse file of image_len in the directory */
-	const char *dir;     /* NULL: a fresh one below $TMPDIR or /tmp */
+	const char
+		*share; /* a file system device shares this directory; "": a fresh one. NULL: blk */
+	const char *dir; /* NULL: a fresh one below $TMPDIR or /var/tmp */
+	unsigned cid;	 /* a vsock device of this guest; 0: another device */
 	uint64_t image_len;
 	unsigned n_queues;
 	unsigned queue_size;
@@ -22,15 +25,19 @@ struct backend_spec {
 	const char *const *env;	 /* "NAME=value", NULL-terminated; may be NULL */
 	int fd;			 /* > 0: a connected vhost-user socket, for --fd */
 	const char *log;	 /* stderr goes here; NULL: DIR/log */
+	bool contract;		 /* not by hand, but as vmdevd does (contract.h) */
 };
 
 struct backend {
-	pid_t pid; /* of the keeper, for our own programs */
+	pid_t pid;   /* of the keeper, for our own programs */
+	int control; /* vmdevd's end of the contract socket; 0: started by hand */
 	char dir[128];
 	char socket[160];
+	char uds[160]; /* a vsock device's, for host programs */
 	char image[256];
+	char share[256]; /* empty: no file system device */
 	char log[256];
-	bool own_dir, own_image;
+	bool own_dir, own_image, own_share;
 };
 
 /* 0 when the program accepts connections; else negative errno, and nothing is left behind. */
@@ -39,6 +46,7 @@ int backend_stop(struct backend *b,
 		 int *ret_status); /* SIGTERM; wait status; -ETIMEDOUT after 5 s */
 bool backend_alive(struct backend *b);
 void backend_show_log(const struct backend *b);
+bool backend_log_has(const struct backend *b, const char *text); /* in one of its lines */
 void backend_show_end(const struct backend *b);
 void backend_done(struct backend *b); /* ends what still runs, removes the directory */
 

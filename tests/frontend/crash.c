@@ -1,44 +1,37 @@
 /*
  * frontend-crash: the worker dies at each named step, and nothing is to be seen of it.
  *
- * Runs in: a test program of its own. Trusts: nothing that the back-end says, but its log for
- *whether the crash point was passed.
+ * Runs in: a test program of its own. Trusts: nothing that the back-end says, but as trial.h does.
  *
  *	frontend-crash --program=vmdev-blk-crash [--counts=1,2,20] [NAME…]
  *
- * The program kills its own worker with SIGKILL when it passes CRASH_POINT("NAME") for the COUNTth
- *time (environment VMDEV_CRASH_AT=NAME:COUNT), and prints all names with --list-crash-points. For
- *each name and count the same script runs: two sessions, a load, every kind of control message
- *under that load, the rings stopped and started again. In all of it, every request is answered
- *exactly once, the data are what the model says, every message gets exactly its own reply, and no
- *connection is lost.
+ * For each name and count (trial.h) the same script runs: two sessions, a load, every kind of control message under that
+ * load, the rings stopped and started again. In all of it, every request is answered exactly once, the data are what the model
+ * says, every message gets exactly its own reply, and no connection is lost.
  *
- * Then once more with a kill from outside before it, for the steps of recovery itself: a worker
- *that dies while it takes over from a dead one.
- *
- * A name that is never passed at count 1 fails the test: it would be a step that nobody has tried.
+ * Then once more with a kill from outside before it, for the steps of recovery itself: a worker that dies while it takes over
+ * from a dead one. And once more started as vmdevd does: every session is told, and asked to stop the program ends in order,
+ * whatever dies.
  */
 #include "tests/frontend/backend.h"
+#include "tests/frontend/contract.h"
 #include "tests/frontend/load.h"
+#include "tests/frontend/trial.h"
 
 #include <err.h>
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
-	MAX_NAMES = 128,
-	MAX_COUNTS = 8,
 	AREA_LEN = 8 << 20,
-	TIMEOUT_S = 60,
+	SESSIONS = 3, /* in the script */
+	TOLD_MS = 5000,
 };
 
 /* What the script runs on. */
@@ -227,175 +220,94 @@ static void script_run(struct script *s)
 	session_end(s);
 }
 
-static unsigned count_deaths(const struct backend *b)
+static void script_main(void *script)
 {
-	char line[512];
-	unsigned n = 0;
-	FILE *f = fopen(b->log, "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		n += strstr(line, "was killed from outside") != NULL;
-	if (f)
-		fclose(f);
-	return n;
+	script_run(script);
 }
 
-struct trial {
-	const char *program, *name;
-	unsigned count;
-	const char *cache;
-	bool no_io_uring, kill_too;
+/*
+ * As vmdevd sees it: each session was told once, and the device stops when it is asked to, though a worker dies
+ * over it.
+ */
+static bool contract_kept(struct backend *b)
+{
+	struct contract_news news = { 0 };
+	int status = -1, r;
+
+	/* Stopped before it has seen that the front-end has gone, it need not tell that. */
+	for (int i = 0; i < TOLD_MS && (i == 0 || news.connected); i++) {
+		contract_read(b, &news);
+		usleep(1000);
+	}
+	r = contract_stop(b, &status);
+	contract_read(b, &news);
+	if (r == 0 && status == 0 && news.n_sessions == SESSIONS && !news.connected)
+		return true;
+	fprintf(stderr, "    %u sessions were told%s, %u deaths; stop: %d, wait status 0x%x %s\n",
+		news.n_sessions, news.connected ? ", the last one's end was not" : "", news.n_died,
+		r, status, news.failure);
+	return false;
+}
+
+/* Each way has steps of its own. */
+enum way {
+	WITH_IO_URING,
+	WITHOUT_IO_URING,
+	AFTER_A_DEATH, /* a successor's recovery */
+	FOR_VMDEVD,    /* vmdevd's messages */
+	N_WAYS,
 };
 
-enum verdict {
-	NOT_REACHED,
-	SURVIVED,
-	FAILED,
-};
-
-static int script_in_child(const struct backend *b, const struct trial *t)
+static enum trial_verdict run(const struct trial *t)
 {
 	static struct script script;
-	int status;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		alarm(TIMEOUT_S);
-		script.socket = b->socket;
-		script.kill_too = t->kill_too ? b->pid : 0;
-		script_run(&script);
-		_exit(0);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		err(1, "fork");
-	return status;
-}
-
-static enum verdict trial_run(const struct trial *t)
-{
-	const char *args[] = { t->no_io_uring ? "--no-io-uring" : NULL, NULL };
-	char point[128];
-	const char *env[] = { point, NULL };
+	const char *args[] = { t->way == WITHOUT_IO_URING ? "--no-io-uring" : NULL, NULL };
+	const char *env[] = { t->point, NULL };
 	struct backend_spec spec = { .program = t->program,
 				     .image_len = AREA_LEN,
 				     .n_queues = 2,
-				     .cache = t->cache,
+				     .cache = t->count_idx % 2 ? "none" : "writeback",
 				     .args = args,
-				     .env = env };
-	enum verdict verdict;
+				     .env = env,
+				     .contract = t->way == FOR_VMDEVD };
+	bool kill_too = t->way == AFTER_A_DEATH, right;
 	struct backend b;
 	int status, r;
 
-	snprintf(point, sizeof(point), "VMDEV_CRASH_AT=%s:%u", t->name, t->count);
 	r = backend_start(&b, &spec);
 	if (r < 0)
 		errx(1, "%s does not start: %s", t->program, strerror(-r));
-	status = script_in_child(&b, t);
-	verdict = count_deaths(&b) > t->kill_too ? SURVIVED : NOT_REACHED;
-	if (status != 0 || !backend_alive(&b)) {
-		verdict = FAILED;
-		fprintf(stderr, "  %s at %u: %s 0x%x\n", t->name, t->count,
-			backend_alive(&b) ? "the script failed" : "the keeper is gone", status);
-		backend_show_log(&b);
-	}
-	backend_done(&b);
-	return verdict;
+	script = (struct script){ .socket = b.socket, .kill_too = kill_too ? b.pid : 0 };
+	status = trial_in_child(script_main, &script);
+	right = status == 0 && backend_alive(&b);
+	if (right && t->way == FOR_VMDEVD)
+		right = contract_kept(&b);
+	return trial_judge(t, &b, status, right, kill_too);
 }
 
-struct totals {
-	unsigned n_trials, n_survived, n_failed, n_unreached;
-};
-
-/* Once per count; each way has steps of its own: io_uring, no io_uring, a successor's recovery. */
-static void name_run(struct trial t, const unsigned *counts, unsigned n_counts, struct totals *sum)
+/* A block device gives no chain back unused. */
+static bool takes(const char *name)
 {
-	enum verdict v;
-	bool reached = false;
-	unsigned i, way, failed = sum->n_failed;
-
-	for (way = 0; way < 3; way++)
-		for (i = 0; i < n_counts; i++) {
-			t.count = counts[i];
-			t.no_io_uring = way == 1;
-			t.kill_too = way == 2;
-			t.cache = i % 2 ? "none" : "writeback";
-			v = trial_run(&t);
-			sum->n_trials++;
-			sum->n_survived += v == SURVIVED;
-			sum->n_failed += v == FAILED;
-			reached |= v != NOT_REACHED;
-			if (v == NOT_REACHED)
-				break; /* nor will it be at a higher count */
-		}
-	if (!reached) {
-		fprintf(stderr, "  %s is never passed\n", t.name);
-		sum->n_unreached++;
-	}
-	printf("%-32s %s\n", t.name,
-	       !reached			? "NOT REACHED"
-	       : sum->n_failed > failed ? "FAILED"
-					: "ok");
+	return strcmp(name, "queue.untake.one") != 0;
 }
 
-static unsigned names_list(const char *program, char *text, size_t len, char **names)
+/* There is no more to be told at a higher count. */
+static bool first_only(unsigned way)
 {
-	unsigned n = 0;
-	char *line, *save;
-
-	if (backend_run(program, (const char *const[]){ "--list-crash-points", NULL }, text, len) !=
-	    0)
-		errx(1, "%s does not list its crash points", program);
-	for (line = strtok_r(text, "\n", &save); line && n < MAX_NAMES;
-	     line = strtok_r(NULL, "\n", &save))
-		names[n++] = line;
-	if (n == 0)
-		errx(1, "%s has no crash points", program);
-	return n;
-}
-
-static unsigned counts_parse(char *text, unsigned *counts)
-{
-	unsigned n = 0;
-	char *at, *save;
-
-	for (at = strtok_r(text, ",", &save); at && n < MAX_COUNTS; at = strtok_r(NULL, ",", &save))
-		counts[n++] = (unsigned)atoi(at);
-	return n;
+	return way == FOR_VMDEVD;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "program", required_argument, NULL, 'p' },
-						 { "counts", required_argument, NULL, 'c' },
-						 {} };
-	unsigned counts[MAX_COUNTS] = { 1, 2, 20 }, n_counts = 3, n, i;
-	static char text[16384];
-	char *names[MAX_NAMES];
-	struct trial trial = {};
-	struct totals sum = {};
-	int c;
+	static const struct trial_suite suite = {
+		.usage = "frontend-crash --program=PATH [--counts=N,N…] [NAME…]",
+		.counts = { 1, 2, 20 },
+		.n_counts = 3,
+		.n_ways = N_WAYS,
+		.takes = takes,
+		.first_only = first_only,
+		.run = run,
+	};
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
-		if (c == 'p')
-			trial.program = optarg;
-		else if (c == 'c')
-			n_counts = counts_parse(optarg, counts);
-		else
-			return 2;
-	if (!trial.program || n_counts == 0)
-		errx(2, "usage: frontend-crash --program=PATH [--counts=N,N…] [NAME…]");
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	n = optind < argc ? 0 : names_list(trial.program, text, sizeof(text), names);
-	for (; optind < argc && n < MAX_NAMES; optind++)
-		names[n++] = argv[optind];
-	for (i = 0; i < n; i++) {
-		trial.name = names[i];
-		name_run(trial, counts, n_counts, &sum);
-	}
-	printf("%u crash points, %u runs, %u crashes survived, %u failed, %u points never passed\n",
-	       n, sum.n_trials, sum.n_survived, sum.n_failed, sum.n_unreached);
-	return sum.n_failed || sum.n_unreached;
+	return trial_main(&suite, argc, argv);
 }

@@ -14,6 +14,9 @@
  *write of B to the same sector, or, for a read, newer data in the same guest memory.
  *  4. When all of A has landed, the newer data have to be there.
  *
+ * What has nothing to do with A does not wait for it: with A held again, in a file that is opened through the page
+ * cache, whose writes go aside (devices/process/uring.h), a new read is answered before A has landed.
+ *
  * A back-end that resubmits without waiting answers A early and loses B when the first A lands. The
  *fence is that nothing of A is answered before the held request has landed, so it is counted how
  *many were answered early. With --without, the same rounds run against a build without the fence,
@@ -37,17 +40,23 @@
 
 enum {
 	IMAGE_LEN = 16 << 20,
-	MAX_REQUESTS = 32,
+	MAX_REQUESTS = 800,
+	MANY = 700, /* completions: more than a thread takes in two looks (process/thread.h) */
+	MANY_QUEUE_SIZE = 1024,
 	BLOCK = 4096,
 	DELAY_MS = 800,
+	LONG_DELAY_MS =
+		4000, /* nothing is asserted of it but that it is not over before a read is */
 	SKIPPED = 77,
 };
 
 struct round_spec {
 	const char *name;
 	uint32_t type;
-	unsigned n_requests; /* spread over two queues */
+	unsigned n_requests; /* spread over the queues */
 	unsigned n_kills;    /* the successor is killed too, while it waits */
+	unsigned delay_ms;   /* 0: DELAY_MS */
+	bool stopped;	     /* the worker stands still until all have landed, and is killed then */
 };
 
 struct request {
@@ -62,7 +71,8 @@ struct result {
 	unsigned n_early;   /* answered while their held request had not landed */
 	unsigned n_corrupt; /* newer data lost */
 	unsigned n_errors;
-	double control_ms; /* the longest that a control message waited meanwhile */
+	unsigned n_repeated; /* brought to the file once more though their completion was there */
+	double control_ms;   /* the longest that a control message waited meanwhile */
 };
 
 struct bed {
@@ -81,10 +91,13 @@ static double now_ms(void)
 	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-static void bed_open(struct bed *bed, const char *program)
+static void bed_open(struct bed *bed, const char *program, const char *cache, unsigned n_queues,
+		     uint16_t queue_size)
 {
-	struct fe_spec spec = { .n_queues = 2 };
-	struct backend_spec back = { .program = program, .n_queues = 2, .cache = "none" };
+	struct fe_spec spec = { .n_queues = n_queues, .queue_size = queue_size };
+	struct backend_spec back = {
+		.program = program, .n_queues = n_queues, .queue_size = queue_size, .cache = cache
+	};
 	int r;
 
 	memset(bed, 0, sizeof(*bed));
@@ -117,7 +130,11 @@ static void bed_close(struct bed *bed)
 static void request_submit(struct request *r, uint32_t type)
 {
 	struct fe_sg sg = { r->buf, BLOCK };
-	struct fe_blk_op op = { .type = type, .sector = r->sector, .data = &sg, .n_data = 1 };
+	struct fe_blk_op op = { .type = type,
+				.sector = r->sector,
+				.data = &sg,
+				.n_data = 1,
+				.indirect = r->q->indirect };
 
 	if (fe_blk_add(r->q, &r->b, &op) < 0)
 		errx(99, "test bug: no room in the ring");
@@ -132,7 +149,7 @@ static void submit_held(struct bed *bed, const struct round_spec *spec)
 	struct request *r;
 	unsigned i;
 
-	c->delay_ms = DELAY_MS;
+	c->delay_ms = spec->delay_ms ? spec->delay_ms : DELAY_MS;
 	if (spec->type == VIRTIO_BLK_T_OUT)
 		c->n_writes_to_delay = (int)spec->n_requests;
 	else
@@ -143,7 +160,7 @@ static void submit_held(struct bed *bed, const struct round_spec *spec)
 			fe_blk_init(&r->b, &bed->fe.mem);
 			r->buf = fe_memory_alloc(&bed->fe.mem, BLOCK, BLOCK);
 		}
-		r->q = &bed->fe.queues[i % 2];
+		r->q = &bed->fe.queues[i % bed->fe.n_queues];
 		r->b.user = r;
 		r->sector = i * (BLOCK / 512);
 		r->second = false;
@@ -165,6 +182,24 @@ static void kill_worker(struct bed *bed)
 		errx(1, "there is no worker to kill");
 	bed->killed = worker;
 	kill(worker, SIGKILL);
+}
+
+/*
+ * All completions are there when the successor looks for the first time: it opens its fence at once, and has to
+ * have taken each of them by then.
+ */
+static void stop_worker_until_landed(struct bed *bed)
+{
+	pid_t worker = backend_worker_await(bed->backend.pid, bed->killed, 2000);
+	double until = now_ms() + 5000;
+
+	if (!worker || kill(worker, SIGSTOP) < 0)
+		errx(1, "there is no worker to stop");
+	while (bed->fs.control->n_held > 0) {
+		if (now_ms() > until)
+			errx(1, "the held requests do not land");
+		usleep(1000);
+	}
 }
 
 static double ask_control(struct bed *bed)
@@ -192,7 +227,7 @@ static unsigned reap(struct bed *bed, const struct round_spec *spec, struct resu
 	struct request *r;
 	unsigned k, n = 0;
 
-	for (k = 0; k < 2; k++)
+	for (k = 0; k < bed->fe.n_queues; k++)
 		while (fe_queue_pop(&bed->fe.queues[k], &used)) {
 			r = ((struct fe_blk *)used.user)->user;
 			result->n_errors += *r->b.status != VIRTIO_BLK_S_OK;
@@ -225,12 +260,19 @@ static void disk_check(struct bed *bed, const struct round_spec *spec, struct re
 	close(fd);
 }
 
+static unsigned count_transfers(const struct bed *bed)
+{
+	return bed->fs.control->n_reads + bed->fs.control->n_writes;
+}
+
 static void round_run(struct bed *bed, const struct round_spec *spec, struct result *result)
 {
 	double until = now_ms() + 20000, ms;
-	unsigned i, done = 0;
+	unsigned i, done = 0, before = count_transfers(bed);
 
 	submit_held(bed, spec);
+	if (spec->stopped)
+		stop_worker_until_landed(bed);
 	for (i = 0; i < spec->n_kills; i++) {
 		kill_worker(bed);
 		usleep(20000);
@@ -245,6 +287,9 @@ static void round_run(struct bed *bed, const struct round_spec *spec, struct res
 		usleep(500);
 	}
 	usleep(20000);
+	if (spec->stopped)
+		result->n_repeated = count_transfers(bed) - before -
+				     spec->n_requests * (spec->type == VIRTIO_BLK_T_OUT ? 2 : 1);
 	disk_check(bed, spec, result);
 }
 
@@ -256,34 +301,108 @@ static const struct round_spec rounds[] = {
 	{ "one write, again", VIRTIO_BLK_T_OUT, 1, 1 },
 };
 
+static const struct round_spec many_rounds[] = {
+	{ "700 reads, completed before the kill", VIRTIO_BLK_T_IN, MANY, 1, .stopped = true },
+	{ "700 writes, completed before the kill", VIRTIO_BLK_T_OUT, MANY, 1, .stopped = true },
+};
+
+static void rounds_run(struct bed *bed, const struct round_spec *specs, unsigned n,
+		       struct result *sum)
+{
+	unsigned i, k;
+
+	for (i = 0; i < n; i++) {
+		struct result r = {};
+
+		round_run(bed, &specs[i], &r);
+		printf("  %-38s answered before the old one landed %2u, newer data lost %2u, "
+		       "errors "
+		       "%u, slowest control reply %.1f ms\n",
+		       specs[i].name, r.n_early, r.n_corrupt, r.n_errors, r.control_ms);
+		sum->n_early += r.n_early;
+		sum->n_corrupt += r.n_corrupt;
+		sum->n_errors += r.n_errors;
+		sum->n_repeated += r.n_repeated;
+		if (r.n_repeated)
+			printf("  of these, repeated though they were completed: %u\n",
+			       r.n_repeated);
+	}
+	for (k = 0; k < bed->fe.n_queues; k++)
+		sum->n_errors += (unsigned)bed->fe.queues[k].n_bogus;
+	if (bed->fs.control->n_interrupts)
+		errx(1, "the kernel interrupted FUSE requests: this test's premise is wrong here");
+	if (fe_gone(&bed->fe))
+		errx(1, "the connection was closed");
+}
+
 static struct result program_run(const char *program)
 {
 	struct result sum = {};
 	static struct bed bed;
-	unsigned i, k;
 
-	bed_open(&bed, program);
 	printf("%s:\n", strrchr(program, '/') ? strrchr(program, '/') + 1 : program);
-	for (i = 0; i < sizeof(rounds) / sizeof(*rounds); i++) {
-		struct result r = {};
-
-		round_run(&bed, &rounds[i], &r);
-		printf("  %-36s answered before the old one landed %2u, newer data lost %2u, "
-		       "errors "
-		       "%u, slowest control reply %.1f ms\n",
-		       rounds[i].name, r.n_early, r.n_corrupt, r.n_errors, r.control_ms);
-		sum.n_early += r.n_early;
-		sum.n_corrupt += r.n_corrupt;
-		sum.n_errors += r.n_errors;
-	}
-	for (k = 0; k < 2; k++)
-		sum.n_errors += (unsigned)bed.fe.queues[k].n_bogus;
-	if (bed.fs.control->n_interrupts)
-		errx(1, "the kernel interrupted FUSE requests: this test's premise is wrong here");
-	if (fe_gone(&bed.fe))
-		errx(1, "the connection was closed");
+	bed_open(&bed, program, "none", 2, 0);
+	rounds_run(&bed, rounds, sizeof(rounds) / sizeof(*rounds), &sum);
 	bed_close(&bed);
 	return sum;
+}
+
+static struct result many_run(const char *program)
+{
+	struct result sum = {};
+	static struct bed bed;
+
+	bed_open(&bed, program, "none", 1, MANY_QUEUE_SIZE);
+	rounds_run(&bed, many_rounds, sizeof(many_rounds) / sizeof(*many_rounds), &sum);
+	/* A successor might not bear a completion that it does not know. */
+	if (backend_log_has(&bed.backend, "died of signal")) {
+		backend_show_log(&bed.backend);
+		sum.n_errors++;
+	}
+	bed_close(&bed);
+	return sum;
+}
+
+/* A new read of another place, on the queue of the write that is held. True: it was answered meanwhile. */
+static bool read_is_answered(struct bed *bed)
+{
+	struct request *a = &bed->requests[0], *r = &bed->requests[1];
+	double until = now_ms() + 20000;
+	struct fe_used used;
+
+	fe_blk_init(&r->b, &bed->fe.mem);
+	r->buf = fe_memory_alloc(&bed->fe.mem, BLOCK, BLOCK);
+	r->q = a->q;
+	r->b.user = r;
+	r->sector = IMAGE_LEN / 2 / 512;
+	request_submit(r, VIRTIO_BLK_T_IN);
+	while (!fe_queue_pop(r->q, &used)) {
+		if (now_ms() > until)
+			errx(1, "nothing is answered");
+		usleep(200);
+	}
+	return ((struct fe_blk *)used.user)->user == r && *r->b.status == VIRTIO_BLK_S_OK &&
+	       bed->fs.control->n_held > 0;
+}
+
+static bool beside_run(const char *program)
+{
+	static const struct round_spec spec = { "one write through the page cache",
+						VIRTIO_BLK_T_OUT, 1, 1, LONG_DELAY_MS };
+	struct result result = {};
+	static struct bed bed;
+	bool beside;
+
+	bed_open(&bed, program, "writeback", 1, 0);
+	submit_held(&bed, &spec);
+	kill_worker(&bed);
+	beside = read_is_answered(&bed);
+	while (beside && (bed.fs.control->n_held > 0 || !bed.requests[0].second)) {
+		reap(&bed, &spec, &result);
+		usleep(500);
+	}
+	bed_close(&bed);
+	return beside && result.n_early == 0 && result.n_errors == 0;
 }
 
 int main(int argc, char **argv)
@@ -292,7 +411,8 @@ int main(int argc, char **argv)
 						 { "without", required_argument, NULL, 'w' },
 						 {} };
 	const char *program = NULL, *without = NULL;
-	struct result with_fence, no_fence = {};
+	struct result with_fence, many, no_fence = {};
+	bool beside;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
@@ -306,12 +426,18 @@ int main(int argc, char **argv)
 		errx(2, "usage: frontend-fence --program=PATH [--without=PATH]");
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	with_fence = program_run(program);
+	many = many_run(program);
+	beside = beside_run(program);
 	if (without)
 		no_fence = program_run(without);
 	if (with_fence.n_early || with_fence.n_corrupt || with_fence.n_errors)
 		errx(1, "the fence does not hold");
+	if (many.n_early || many.n_corrupt || many.n_errors || many.n_repeated)
+		errx(1, "the fence opens before every completion has been taken");
 	if (without && (!no_fence.n_early || !no_fence.n_corrupt))
 		errx(1, "the build without the fence was not caught: this test proves nothing");
+	if (!beside)
+		errx(1, "what has nothing to do with what is fenced waits for it");
 	printf("the fence holds%s\n", without ? ", and without it data are lost" : "");
 	return 0;
 }

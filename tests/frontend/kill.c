@@ -40,7 +40,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Flags of a thread that runs no more code of its own; the first one is set when do_exit() begins (Linux 5.17). */
+/*
+ * Flags of a thread that runs no more code of its own; the first one is set when do_exit() begins
+ * (Linux 5.17).
+ */
 #define PF_POSTCOREDUMP 0x8ul
 #define PF_EXITING	0x4ul
 #define PF_IO_WORKER	0x10ul /* an io-wq thread never does */
@@ -86,35 +89,17 @@ static void spin_until(uint64_t ns)
 		;
 }
 
-/* The stat files of a worker's threads, opened while it lives. */
+/*
+ * The stat files of a worker's threads, opened while it lives. Those of io-wq are left out: each
+ * look after the kill takes processor time from those who recover.
+ */
 struct threads {
 	int fds[MAX_WORKER_THREADS];
 	unsigned n;
 };
 
-static void threads_open(struct threads *t, pid_t pid)
-{
-	char path[300];
-	struct dirent *e;
-	DIR *d;
-
-	t->n = 0;
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	d = opendir(path);
-	while (d && t->n < MAX_WORKER_THREADS && (e = readdir(d))) {
-		if (e->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", pid, e->d_name);
-		t->fds[t->n] = open(path, O_RDONLY | O_CLOEXEC);
-		if (t->fds[t->n] >= 0)
-			t->n++;
-	}
-	if (d)
-		closedir(d);
-}
-
-/* Whether it can publish no more. */
-static bool thread_exiting(int fd)
+/* Whether it can publish no more, if it ever could. */
+static bool never_publishes(int fd)
 {
 	char text[512], *at;
 	unsigned long flags;
@@ -131,13 +116,36 @@ static bool thread_exiting(int fd)
 	return flags & (PF_POSTCOREDUMP | PF_EXITING | PF_IO_WORKER);
 }
 
+static void threads_open(struct threads *t, pid_t pid)
+{
+	char path[300];
+	struct dirent *e;
+	DIR *d;
+
+	t->n = 0;
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	while (d && t->n < MAX_WORKER_THREADS && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", pid, e->d_name);
+		t->fds[t->n] = open(path, O_RDONLY | O_CLOEXEC);
+		if (t->fds[t->n] >= 0 && !never_publishes(t->fds[t->n]))
+			t->n++;
+		else
+			close(t->fds[t->n]);
+	}
+	if (d)
+		closedir(d);
+}
+
 static void threads_await_exit(struct threads *t)
 {
 	const struct timespec pause = { .tv_nsec = 20000 };
 	unsigned i;
 
 	for (i = 0; i < t->n; i++) {
-		while (!thread_exiting(t->fds[i]))
+		while (!never_publishes(t->fds[i]))
 			nanosleep(&pause, NULL);
 		close(t->fds[i]);
 	}

@@ -37,7 +37,8 @@
 
 enum {
 	FILE_NODE = 2,
-	MAX_HELD = 256,
+	MAX_HELD = 1024,
+	MAX_BACKGROUND = MAX_HELD + 128, /* requests that the kernel sends before one is answered */
 	MAX_WRITE = 1 << 20,
 	BUFFER_LEN = MAX_WRITE + 4096,
 };
@@ -95,8 +96,8 @@ static void do_init(struct server *s, const struct fuse_in_header *h, const void
 		.max_readahead = 0,
 		.flags = init->flags &
 			 (FUSE_ASYNC_DIO | FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES),
-		.max_background = 128,
-		.congestion_threshold = 128,
+		.max_background = MAX_BACKGROUND,
+		.congestion_threshold = MAX_BACKGROUND,
 		.max_write = MAX_WRITE,
 		.max_pages = MAX_WRITE / 4096,
 		.time_gran = 1,
@@ -138,6 +139,7 @@ static void read_land(struct server *s, uint64_t unique, uint64_t offset, uint32
 {
 	uint64_t left = offset < s->size ? s->size - offset : 0;
 
+	s->control->n_reads++;
 	reply(s, unique, 0, s->disk + offset, len < left ? len : left);
 }
 

@@ -15,6 +15,7 @@ struct slowfs_control {
 	_Atomic unsigned n_held;       /* chosen requests now held back */
 	_Atomic unsigned n_landed;     /* chosen requests that have landed */
 	_Atomic unsigned n_writes;     /* all writes that have landed */
+	_Atomic unsigned n_reads;      /* all reads that were answered */
 	_Atomic unsigned n_interrupts; /* FUSE_INTERRUPT requests seen */
 };
 

@@ -10,6 +10,8 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -511,6 +513,120 @@ static void mixed_load_on_all_queues_is_right(struct claim_context *x)
 	load_done(&load);
 }
 
+enum {
+	LARGE = 128 << 10,
+	LARGE_DEPTH = 12,
+	LARGE_PLACES = IMAGE_LEN / LARGE,
+};
+
+struct large {
+	struct fe_blk b;
+	uint8_t *buf;
+	uint64_t place;
+};
+
+static void large_submit(struct claim_context *x, struct large *l, struct fill_random *random)
+{
+	struct fe_sg sg = { l->buf, LARGE };
+	struct fe_blk_op op = { .type = VIRTIO_BLK_T_IN, .data = &sg, .n_data = 1 };
+
+	l->place = fill_below(random, LARGE_PLACES);
+	op.sector = l->place * (LARGE / 512);
+	memset(l->buf, 0, LARGE);
+	expect(fe_blk_add(&x->fe.queues[0], &l->b, &op) >= 0, "no room");
+}
+
+/* They are shared with the companion thread (blk/share.h). */
+static void large_reads_are_right_also_over_deaths(struct claim_context *x)
+{
+	static struct large slots[LARGE_DEPTH];
+	struct fe_queue *q = &x->fe.queues[0];
+	struct fill_random random = { .state = 3 };
+	struct fe_used used;
+	struct large *l;
+	unsigned i, n = 0;
+
+	claim_begin(x, &everything);
+	for (i = 0; i < LARGE_PLACES; i++) {
+		static uint8_t p[LARGE];
+
+		fill_pattern(p, LARGE, i, 5);
+		image_write(x, i * (LARGE / 512), p, LARGE);
+	}
+	for (i = 0; i < LARGE_DEPTH; i++) {
+		slots[i].buf = guest(x, LARGE);
+		fe_blk_init(&slots[i].b, &x->fe.mem);
+		slots[i].b.user = &slots[i];
+		large_submit(x, &slots[i], &random);
+	}
+	while (n < 3000) {
+		fe_queue_kick(q);
+		if (n % 500 == 250)
+			expect_is(kill(backend_worker_await(x->backend.pid, 0, 1000), SIGKILL), 0);
+		expect(fe_queue_wait(q, 10000) > 0, "no answer");
+		while (fe_queue_pop(q, &used)) {
+			l = ((struct fe_blk *)used.user)->user;
+			expect_is(*l->b.status, VIRTIO_BLK_S_OK);
+			expect(fill_matches(l->buf, LARGE, l->place, 5), "not what is there");
+			large_submit(x, l, &random);
+			n++;
+		}
+	}
+}
+
+static unsigned pages_in_cache(struct claim_context *x)
+{
+	static unsigned char map[IMAGE_LEN / 4096];
+	int fd = image_open(x);
+	void *p = mmap(NULL, IMAGE_LEN, PROT_READ, MAP_SHARED, fd, 0);
+	unsigned n = 0;
+
+	expect(p != MAP_FAILED, "%s", x->backend.image);
+	expect_is(mincore(p, IMAGE_LEN, map), 0);
+	for (unsigned i = 0; i < sizeof(map); i++)
+		n += map[i] & 1;
+	munmap(p, IMAGE_LEN);
+	close(fd);
+	return n;
+}
+
+/* A direct write to a page that is in the cache is slow; dirty ones are written back first. */
+static void an_image_served_past_the_page_cache_leaves_it(struct claim_context *x)
+{
+	struct backend_spec spec = writeback;
+	static struct backend first;
+	static uint8_t p[1 << 20];
+	int status;
+	uint64_t at;
+	unsigned n, i;
+
+	spec.program = x->program;
+	expect_ok(backend_start(&first, &spec)); /* has directory and image */
+	x->backend = first;
+	expect_ok(backend_stop(&x->backend, &status));
+	for (at = 0; at < IMAGE_LEN; at += sizeof(p)) {
+		fill_pattern(p, sizeof(p), at / 512, 6);
+		image_write(x, at / 512, p, sizeof(p));
+	}
+	n = pages_in_cache(x);
+	expect(n > IMAGE_LEN / 4096 * 9 / 10, "only %u pages are in the cache", n);
+	spec.cache = "none";
+	spec.image = first.image;
+	spec.dir = first.dir;
+	expect_ok(backend_start(&x->backend, &spec));
+	claim_begin(x, &everything);
+	for (i = 0; i < 1000 && (n = pages_in_cache(x)) > 0; i++)
+		usleep(10000);
+	expect_is(n, 0);
+	for (at = 0; at < IMAGE_LEN; at += sizeof(p)) {
+		image_read(x, at / 512, p, sizeof(p));
+		expect(fill_matches(p, sizeof(p), at / 512, 6), "something is lost");
+	}
+	backend_done(&x->backend);
+	first.pid = 0;
+	backend_done(&first);
+}
+
 #define C(name, spec)                                                                              \
 	{                                                                                          \
 #name, name, &spec                                                                 \
@@ -536,6 +652,7 @@ static const struct claim claims[] = {
 	C(framing_is_free, writeback),
 	C(a_buffer_over_two_regions_round_trips, writeback),
 	C(mixed_load_on_all_queues_is_right, writeback),
+	C(large_reads_are_right_also_over_deaths, writeback),
 	C(unaligned_and_odd_pieces_round_trip, direct),
 	C(as_many_segments_as_config_says_round_trip, direct),
 	C(a_megabyte_in_one_piece_round_trips, direct),
@@ -543,6 +660,8 @@ static const struct claim claims[] = {
 	C(framing_is_free, direct),
 	C(one_sector_and_the_last_sector_work, direct),
 	C(mixed_load_on_all_queues_is_right, direct),
+	{ "an_image_served_past_the_page_cache_leaves_it",
+	  an_image_served_past_the_page_cache_leaves_it, NULL },
 	C(write_lands_in_the_image, writethrough),
 	C(mixed_load_on_all_queues_is_right, writethrough),
 	C(read_only_refuses_every_change, read_only),

@@ -8,6 +8,9 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define IMAGE_LEN (UINT64_C(64) << 20)
@@ -474,6 +477,182 @@ static void a_handed_over_inflight_region_is_resubmitted(struct claim_context *x
 	expect_is(inflight_count(&x->fe), 0);
 }
 
+/* What another back-end is to find: the first @n of the available ring are in flight, none answered. */
+static void record_in_flight(struct claim_context *x, struct fe_queue *q, unsigned n)
+{
+	struct inflight_region *r = (void *)x->fe.inflight.map;
+	unsigned i;
+
+	memset(r->desc, 0, q->size * sizeof(r->desc[0]));
+	r->used_idx = 0;
+	for (i = 0; i < n; i++) {
+		r->desc[q->avail->ring[i]].inflight = 1;
+		r->desc[q->avail->ring[i]].counter = 100 + i;
+	}
+}
+
+static void flushes_add(struct claim_context *x, struct fe_queue *q, unsigned n)
+{
+	static struct fe_blk b[FE_MAX_QUEUE_SIZE];
+	struct fe_blk_op op = { .type = VIRTIO_BLK_T_FLUSH, .indirect = true };
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		fe_blk_init(&b[i], &x->fe.mem);
+		expect(fe_blk_add(q, &b[i], &op) >= 0, "no room for request %u", i);
+	}
+}
+
+/*
+ * A ring that is started and not enabled resubmits what it finds in flight; in the midst of that
+ * its addresses come again, and it starts once more. Nothing waits for an ack here.
+ */
+static void addresses_that_come_again_find_nothing_in_flight(struct claim_context *x)
+{
+	struct fe_spec spec = { .inflight = true,
+				.queue_size = 256,
+				.pf_not = FE_BIT(FE_PF_REPLY_ACK) };
+	struct fe_queue *q;
+	uint16_t base;
+
+	claim_begin(x, &spec);
+	q = &x->fe.queues[0];
+	expect_ok(fe_queue_stop(&x->fe, q, &base));
+	expect_ok(fe_queue_enable(&x->fe, q, false));
+	fe_queue_rewind(q);
+	flushes_add(x, q, 200);
+	fe_queue_publish(q);
+	record_in_flight(x, q, 200);
+	expect_ok(fe_inflight_set(&x->fe));
+	expect_ok(fe_queue_start(&x->fe, q, 0));
+	expect_ok(fe_log_vring(&x->fe, q, false));
+	expect_ok(fe_do_u64(&x->fe, FE_SET_VRING_KICK, q->idx, q->kick));
+	expect_ok(fe_queue_stop(&x->fe, q, &base));
+	expect_is(base, 200);
+	pop_all(q, 200);
+	expect_is(inflight_count(&x->fe), 0);
+}
+
+/* With another region what the ring was attached to is gone: it stops, and starts anew. */
+static void a_region_that_comes_for_a_disabled_ring_stops_it(struct claim_context *x)
+{
+	struct inflight_region *r;
+	struct fe_queue *q;
+	pid_t worker;
+	uint16_t base;
+
+	inflight_begin(x);
+	worker = backend_worker(x->backend.pid);
+	q = &x->fe.queues[0];
+	expect_ok(fe_queue_enable(&x->fe, q, false));
+	x->fe.inflight.desc.mmap_size = 1 << 20;
+	x->fe.inflight.desc.mmap_offset = 0;
+	x->fe.inflight.fd = memfd_create("inflight", MFD_CLOEXEC);
+	expect_is(ftruncate(x->fe.inflight.fd, 1 << 20), 0);
+	r = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, x->fe.inflight.fd, 0);
+	expect_ok(fe_inflight_set(&x->fe));
+	expect_ok(fe_do_u64(&x->fe, FE_SET_VRING_KICK, q->idx, q->kick));
+	expect_ok(fe_queue_enable(&x->fe, q, true));
+	reads_add(x, q, 10);
+	fe_queue_publish(q);
+	fe_queue_kick_always(q);
+	pop_all(q, 10);
+	expect_ok(fe_queue_stop(&x->fe, q, &base));
+	expect_is(base, 10);
+	expect_is(r->used_idx, 10);
+	expect_is(backend_worker(x->backend.pid), worker);
+}
+
+static void use_one_processor(void)
+{
+	cpu_set_t all, one;
+	int cpu = 0;
+
+	expect_is(sched_getaffinity(0, sizeof(all), &all), 0);
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	expect_is(sched_setaffinity(0, sizeof(one), &one), 0);
+}
+
+/* @n requests in the available ring, and on record as taken: as a worker leaves it that dies over them. */
+static void leave_in_flight(struct claim_context *x, unsigned k, unsigned n, uint32_t type)
+{
+	static struct fe_blk b;
+	static uint8_t *p;
+	struct fe_queue *q = &x->fe.queues[k];
+	uint64_t step = x->fe.inflight.desc.mmap_size / x->fe.n_queues;
+	struct inflight_region *r = (void *)(x->fe.inflight.map + k * step);
+	struct fe_blk_op op = { .type = type, .n_data = 1, .indirect = true };
+	struct fe_sg sg;
+	int head;
+	unsigned i;
+
+	if (!p) {
+		p = fe_memory_alloc(&x->fe.mem, 512, 512);
+		fe_blk_init(&b, &x->fe.mem); /* one for all: the answers are alike */
+	}
+	sg = (struct fe_sg){ p, 512 };
+	op.data = &sg;
+	for (i = 0; i < n; i++) {
+		head = fe_blk_add(q, &b, &op);
+		expect(head >= 0, "no room for request %u", i);
+		r->desc[head].counter = i + 1;
+		r->desc[head].inflight = 1;
+	}
+	fe_queue_publish(q);
+}
+
+/*
+ * One I/O thread for eight rings of 1024, whose I/O rings have 4096 entries each: what eight rings had in flight is more.
+ */
+static void resubmit_more(struct claim_context *x, uint32_t type)
+{
+	struct fe_spec spec = { .n_queues = 8,
+				.queue_size = 1024,
+				.memory.len = UINT64_C(256) << 20,
+				.inflight = true };
+	static struct backend_spec back;
+	pid_t worker;
+	unsigned k;
+
+	use_one_processor();
+	back = eight_queues;
+	back.program = x->program;
+	expect_ok(backend_start(&x->backend, &back));
+	claim_begin(x, &spec);
+	worker = backend_worker_await(x->backend.pid, 0, 2000);
+	expect(worker > 0 && kill(worker, SIGSTOP) == 0, "no worker");
+	for (k = 0; k < 8; k++)
+		leave_in_flight(x, k, 1000, type);
+	kill(worker, SIGKILL);
+	for (k = 0; k < 8; k++)
+		pop_all(&x->fe.queues[k], 1000);
+	usleep(20000);
+	for (k = 0; k < 8; k++) {
+		expect(!fe_queue_pending(&x->fe.queues[k]), "answered twice");
+		expect_is(x->fe.queues[k].used->idx, 1000);
+	}
+	/* Nor was it done by one worker after the other. */
+	expect(!backend_log_has(&x->backend, "died of signal"), "a worker has crashed");
+	backend_done(&x->backend);
+}
+
+static void more_reads_than_an_io_ring_has_entries_are_resubmitted(struct claim_context *x)
+{
+	resubmit_more(x, VIRTIO_BLK_T_IN);
+}
+
+static void more_writes_than_an_io_ring_has_entries_are_resubmitted(struct claim_context *x)
+{
+	resubmit_more(x, VIRTIO_BLK_T_OUT);
+}
+
+#define ALONE(name)                                                                                \
+	{                                                                                          \
+#name, name, NULL                                                                  \
+	}
 #define C(name, spec)                                                                              \
 	{                                                                                          \
 #name, name, &spec                                                                 \
@@ -500,8 +679,12 @@ static const struct claim claims[] = {
 	C(a_broken_ring_leaves_the_other_alone, two_queues),
 	C(the_inflight_region_is_empty_when_nothing_is_in_flight, two_queues),
 	C(a_handed_over_inflight_region_is_resubmitted, two_queues),
+	C(addresses_that_come_again_find_nothing_in_flight, two_queues),
+	C(a_region_that_comes_for_a_disabled_ring_stops_it, two_queues),
 	C(load_is_right_in_eight_large_rings, eight_queues),
 	C(fewer_queues_than_offered_work, eight_queues),
+	ALONE(more_reads_than_an_io_ring_has_entries_are_resubmitted),
+	ALONE(more_writes_than_an_io_ring_has_entries_are_resubmitted),
 };
 
 int main(int argc, char **argv)

@@ -8,11 +8,14 @@
 #include "tests/frontend/load.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define IMAGE_LEN (UINT64_C(64) << 20)
@@ -241,6 +244,42 @@ static void a_second_connection_waits_for_the_first_to_end(struct claim_context 
 	fe_close(&x->fe);
 	expect_ok(fe_recv(&second, FE_GET_FEATURES, &features, &len, NULL));
 	fe_close(&second);
+}
+
+/* vhost-user.rst has 20 bytes; QEMU's structure is padded to 24, and it takes an answer of no other length. */
+static void get_inflight_fd_is_answered_with_as_many_bytes_as_were_sent(struct claim_context *x)
+{
+	static const uint32_t lens[] = { 20, 24 };
+	uint16_t base;
+	unsigned i;
+
+	claim_begin(x, &everything);
+	expect_ok(fe_queue_stop(&x->fe, &x->fe.queues[0], &base));
+	for (i = 0; i < 2; i++) {
+		struct fe_inflight_wire wire = { .n_queues = 1, .queue_size = 128 };
+		struct fe_out get = { .request = FE_GET_INFLIGHT_FD,
+				      .payload = &wire,
+				      .len = lens[i] };
+		struct fe_out set = {
+			.request = FE_SET_INFLIGHT_FD, .payload = &wire, .len = lens[i], .n_fds = 1
+		};
+		uint32_t len = sizeof(wire);
+		int fd = -1;
+
+		expect_ok(fe_send(&x->fe, &get, 0));
+		expect_ok(fe_recv(&x->fe, FE_GET_INFLIGHT_FD, &wire, &len, &fd));
+		expect_is(len, lens[i]);
+		expect(fd >= 0 && wire.mmap_size >= 128 * 16 && wire.n_queues == 1 &&
+			       wire.queue_size == 128,
+		       "fd %d, %lu bytes, %u × %u", fd, wire.mmap_size, wire.n_queues,
+		       wire.queue_size);
+		set.fds = &fd;
+		expect_ok(fe_do(&x->fe, &set));
+		close(fd);
+	}
+	expect_ok(fe_queue_start(&x->fe, &x->fe.queues[0], base));
+	expect_ok(fe_queue_enable(&x->fe, &x->fe.queues[0], true));
+	work_once(x);
 }
 
 static void status_is_kept_and_zero_resets(struct claim_context *x)
@@ -531,6 +570,98 @@ static void sigterm_ends_it_with_exit_0(struct claim_context *x)
 	expect_ok(fe_await_gone(&x->fe, 5000));
 }
 
+/* Its pipe is full from the start, and stays so. */
+static void a_log_that_nobody_reads_stops_nothing(struct claim_context *x)
+{
+	struct backend_spec spec = writeback;
+	char dir[] = "/tmp/vmdev-log-XXXXXX", path[64], page[4096] = "";
+	struct backend b;
+	int fd, status;
+
+	expect(mkdtemp(dir), "no directory");
+	snprintf(path, sizeof(path), "%s/log", dir);
+	expect_is(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	while (write(fd, page, sizeof(page)) > 0)
+		;
+	spec.program = x->program;
+	spec.log = path;
+	expect_ok(backend_start(&b, &spec));
+	unlink(path);
+	rmdir(dir);
+	x->backend = b;
+	claim_begin(x, &everything);
+	work_once(x);
+	expect_is(kill(backend_worker(b.pid), SIGKILL), 0);
+	work_once(x);
+	expect_ok(backend_stop(&b, &status));
+	expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wait status 0x%x", status);
+	backend_done(&b);
+	close(fd);
+}
+
+static double seconds(void)
+{
+	struct timespec t = {};
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* It is replaced by one that only drains; SIGSTOP stands for whatever keeps it from leaving. */
+static void a_worker_that_does_not_leave_holds_up_no_stop(struct claim_context *x)
+{
+	struct backend_spec spec = writeback;
+	double began, took;
+	struct backend b;
+	int status = -1;
+
+	spec.program = x->program;
+	expect_ok(backend_start(&b, &spec));
+	x->backend = b;
+	claim_begin(x, &everything);
+	work_once(x);
+	expect_is(kill(backend_worker(b.pid), SIGSTOP), 0);
+	began = seconds();
+	expect_is(kill(b.pid, SIGTERM), 0);
+	/* It has 15 s to leave. */
+	do {
+		usleep(100000);
+		took = seconds() - began;
+	} while (waitpid(b.pid, &status, WNOHANG) == 0 && took < 25);
+	expect(took >= 14 && took < 25, "after %.1f s", took);
+	expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wait status 0x%x", status);
+	b.pid = 0;
+	backend_done(&b);
+	expect_ok(fe_await_gone(&x->fe, 5000));
+}
+
+/* The kernel lets go of what I/O rings have used only some time after the program. */
+static void the_image_is_free_as_soon_as_the_program_has_ended(struct claim_context *x)
+{
+	struct backend_spec spec = writeback;
+	static struct backend first;
+	unsigned round;
+	int status;
+
+	spec.program = x->program;
+	expect_ok(backend_start(&first, &spec)); /* has directory and image */
+	x->backend = first;
+	for (round = 0; round < 20; round++) {
+		claim_begin(x, &everything);
+		work_once(x);
+		expect_ok(backend_stop(&x->backend, &status));
+		expect_is(status, 0);
+		fe_close(&x->fe);
+		spec.image = first.image;
+		spec.dir = first.dir;
+		expect_ok(backend_start(&x->backend, &spec));
+	}
+	backend_done(&x->backend);
+	first.pid = 0;
+	backend_done(&first);
+}
+
 static void an_inherited_connection_is_served(struct claim_context *x)
 {
 	struct backend_spec spec = writeback;
@@ -569,6 +700,7 @@ static const struct claim claims[] = {
 	C(a_session_follows_a_session, writeback),
 	C(a_session_that_ends_in_full_flight_is_followed_by_the_next, writeback),
 	C(a_second_connection_waits_for_the_first_to_end, writeback),
+	C(get_inflight_fd_is_answered_with_as_many_bytes_as_were_sent, writeback),
 	C(status_is_kept_and_zero_resets, writeback),
 	C(reset_device_stops_the_rings_and_they_start_anew, writeback),
 	C(five_hundred_and_nine_memory_slots_work, writeback),
@@ -584,6 +716,9 @@ static const struct claim claims[] = {
 	ALONE(print_capabilities_is_the_documented_object),
 	ALONE(unusable_arguments_are_refused_with_exit_2),
 	ALONE(sigterm_ends_it_with_exit_0),
+	ALONE(a_log_that_nobody_reads_stops_nothing),
+	ALONE(a_worker_that_does_not_leave_holds_up_no_stop),
+	ALONE(the_image_is_free_as_soon_as_the_program_has_ended),
 	ALONE(an_inherited_connection_is_served),
 };
 

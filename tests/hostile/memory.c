@@ -7,6 +7,8 @@
 #include "tests/hostile/attack.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -279,6 +281,19 @@ static int guest_memory_truncated_under_the_data(struct fe *fe, unsigned round)
 	return 0;
 }
 
+/* The back-end's own region is sealed; a front-end that was here before brings one of its own. */
+static int inflight_fd_exchange(struct fe *fe)
+{
+	int fd = memfd_create("hostile", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, (off_t)fe->inflight.desc.mmap_size) < 0)
+		return -errno;
+	close(fe->inflight.fd);
+	fe->inflight.fd = fd;
+	fe->inflight.desc.mmap_offset = 0;
+	return fe_inflight_set(fe);
+}
+
 static int inflight_truncated(struct fe *fe, unsigned round)
 {
 	struct fe_blk b;
@@ -288,20 +303,24 @@ static int inflight_truncated(struct fe *fe, unsigned round)
 	r = fe_inflight_get(fe, 2, 128);
 	if (r < 0)
 		return r;
+	if (ftruncate(fe->inflight.fd, 0) == 0)
+		return -EPROTO; /* everybody's region, and anybody could do that */
 	r = fe_queue_stop(fe, &fe->queues[0], &base);
 	if (r == 0)
-		r = fe_inflight_set(fe);
+		r = inflight_fd_exchange(fe);
 	if (r < 0)
 		return r;
-	if (ftruncate(fe->inflight.fd, 0) < 0)
-		return -ECONNRESET; /* sealed: there is nothing to attack */
+	/* Before it is used, or only while it is. */
+	if (round % 2 && ftruncate(fe->inflight.fd, 0) < 0)
+		return -errno;
 	fe_queue_start(fe, &fe->queues[0], base);
 	fe_queue_enable(fe, &fe->queues[0], true);
+	if (ftruncate(fe->inflight.fd, 0) < 0)
+		return -errno;
 	fe_blk_init(&b, &fe->mem);
 	fe_blk_add(&fe->queues[0], &b, &(struct fe_blk_op){ .type = VIRTIO_BLK_T_FLUSH });
 	fe_queue_publish(&fe->queues[0]);
 	fe_queue_kick_always(&fe->queues[0]);
-	usleep(2000);
 	return 0;
 }
 
@@ -359,6 +378,67 @@ static int inflight_sizes_that_lie(struct fe *fe, unsigned round)
 					.fds = &fd,
 					.n_fds = 1 });
 	close(fd);
+	return r;
+}
+
+/* A region in a file that has room for it, where the counters would not be aligned. */
+static int inflight_misaligned(struct fe *fe, unsigned round)
+{
+	static const uint64_t offsets[] = { 4, 1, 4100, 4095 };
+	struct fe_inflight_wire wire = { .mmap_size = 4096,
+					 .mmap_offset = offsets[round % 4],
+					 .n_queues = 1,
+					 .queue_size = 128 };
+	int fd = memfd_create("hostile", MFD_CLOEXEC), r;
+
+	if (ftruncate(fd, 65536) < 0)
+		return -errno;
+	r = fe_do(fe, &(struct fe_out){ .request = FE_SET_INFLIGHT_FD,
+					.payload = &wire,
+					.len = 20,
+					.fds = &fd,
+					.n_fds = 1 });
+	close(fd);
+	return r;
+}
+
+/* One that ends a byte, or a page, behind the end of its file. */
+static int inflight_beyond_its_file(struct fe *fe, unsigned round)
+{
+	struct fe_inflight_wire wire = {
+		.mmap_size = 8192, .mmap_offset = 8192, .n_queues = 1, .queue_size = 128
+	};
+	int fd = memfd_create("hostile", MFD_CLOEXEC), r;
+
+	if (ftruncate(fd, 16384 - (round % 2 ? 1 : 4096)) < 0)
+		return -errno;
+	r = fe_do(fe, &(struct fe_out){ .request = FE_SET_INFLIGHT_FD,
+					.payload = &wire,
+					.len = 20,
+					.fds = &fd,
+					.n_fds = 1 });
+	close(fd);
+	return r;
+}
+
+/* One that can be read and not written, or not be mapped at all. */
+static int inflight_that_cannot_be_mapped(struct fe *fe, unsigned round)
+{
+	struct fe_inflight_wire wire = { .mmap_size = 4096, .n_queues = 1, .queue_size = 128 };
+	int file = memfd_create("hostile", MFD_CLOEXEC), fd, r;
+	char path[64];
+
+	if (ftruncate(file, 4096) < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	fd = open(path, (round % 2 ? O_PATH : O_RDONLY) | O_CLOEXEC);
+	r = fe_do(fe, &(struct fe_out){ .request = FE_SET_INFLIGHT_FD,
+					.payload = &wire,
+					.len = 20,
+					.fds = &fd,
+					.n_fds = 1 });
+	close(fd);
+	close(file);
 	return r;
 }
 
@@ -426,6 +506,9 @@ const struct attack attacks_memory[] = {
 	ROW(inflight_truncated, RUNNING, LOST),
 	ROW(inflight_full_of_lies, RUNNING, NO_HARM),
 	ROW(inflight_sizes_that_lie, AGREED, REFUSED),
+	ROW(inflight_misaligned, AGREED, REFUSED),
+	ROW(inflight_beyond_its_file, AGREED, REFUSED),
+	ROW(inflight_that_cannot_be_mapped, AGREED, REFUSED),
 	ROW(log_that_lies, AGREED, LOST),
 	ROW(log_truncated, RUNNING, LOST),
 };

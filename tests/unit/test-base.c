@@ -236,6 +236,35 @@ static void a_long_record_is_cut_but_ends_its_line(void **state)
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 }
 
+static void a_reader_that_reads_nothing_does_not_stop_the_writer(void **state)
+{
+	static char text[128 << 10];
+	size_t n = 0, lines = 0;
+	ssize_t r;
+
+	alarm(10);
+	log_begin();
+	assert_int_equal(log_never_wait(), 0);
+	assert_int_equal(fcntl(log_pipe[1], F_GETFL) & O_NONBLOCK, 0);
+	for (int i = 0; i < 20000; i++)
+		log_error("%07d", i); /* 11 bytes, of 64 KiB */
+	assert_int_equal(fcntl(log_pipe[0], F_SETFL, O_NONBLOCK), 0);
+	while ((r = read(log_pipe[0], text + n, sizeof(text) - 1 - n)) > 0)
+		n += (size_t)r;
+	log_error("read again");
+	log_error("and again");
+	for (size_t i = 0; i < n; i++)
+		lines += text[i] == '\n';
+	assert_true(lines > 1000 && lines < 20000);
+	log_end(text, sizeof(text));
+	snprintf(text + sizeof(text) / 2, 200,
+		 "<4>%zu records were lost here: nobody had read those before\n<3>read again\n"
+		 "<3>and again\n",
+		 20000 - lines);
+	assert_string_equal(text, text + sizeof(text) / 2);
+	alarm(0);
+}
+
 static void level_decides_what_is_written(void **state)
 {
 	char text[4096];
@@ -280,6 +309,7 @@ int main(void)
 		cmocka_unit_test(a_record_is_one_line_with_its_priority),
 		cmocka_unit_test(a_record_cannot_be_forged),
 		cmocka_unit_test(a_long_record_is_cut_but_ends_its_line),
+		cmocka_unit_test(a_reader_that_reads_nothing_does_not_stop_the_writer),
 		cmocka_unit_test(level_decides_what_is_written),
 		cmocka_unit_test(rate_lets_a_burst_through_and_counts_the_rest),
 	};

@@ -233,14 +233,14 @@ static void indirect_loop_is_found(void **state)
 	assert_int_equal(load(0), CHAIN_LOOPED);
 }
 
-static volatile bool flip_stop;
+static bool flip_stop;
 
 /* The guest's other processor: turns a good descriptor into a bad one and back. */
 static void *flip(void *arg)
 {
 	struct ring_desc *desc = arg;
 
-	while (!flip_stop) {
+	while (!__atomic_load_n(&flip_stop, __ATOMIC_RELAXED)) {
 		__atomic_store_n(&desc->addr, DATA, __ATOMIC_RELAXED);
 		__atomic_store_n(&desc->len, 16, __ATOMIC_RELAXED);
 		__atomic_store_n(&desc->addr, DRIVER_END - 8, __ATOMIC_RELAXED);
@@ -271,7 +271,7 @@ static void load_checks_what_it_uses_while_the_guest_changes_it(void **state)
 		assert_int_equal(iov[0].iov_len, c.readable_len);
 		assert_true(p == start + DRIVER_DATA || (p == last && iov[0].iov_len == 8));
 	}
-	flip_stop = true;
+	__atomic_store_n(&flip_stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 }
 

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -25,6 +27,14 @@
 #define BLK(members)                                                                               \
 	"{\n\"vm\": \"web1\",\n\"devices\": { \"root\": {\n\"type\": \"blk\",\n\"path\": "         \
 	"\"/a\"" members "\n} } }\n"
+
+#define VSOCK(more)                                                                                \
+	"{\n\"vm\": \"web1\",\n\"devices\": {\n\"root\": {\"type\": \"vsock\",\n\"uds\": "         \
+	"\"/run/bus\"" more "}}}"
+
+#define FS(members)                                                                                \
+	"{\n\"vm\": \"web1\",\n\"devices\": { \"root\": {\n\"type\": \"fs\",\n\"path\": "          \
+	"\"/a\", \"tag\": \"t\"" members "\n} } }\n"
 
 static int parse(const char *text, size_t len, struct vm_config **ret, struct config_errors *errors)
 {
@@ -51,6 +61,8 @@ static struct vm_config *parse_good(const char *text)
 	assert_non_null(vm);
 	return vm;
 }
+
+#define NET(keys) "{\"vm\": \"a\",\n\"devices\": {\"x\": {\"type\": \"net\", " keys "}}}"
 
 static const struct bad {
 	const char *text;
@@ -110,12 +122,128 @@ static const struct bad {
 	  "\"type\" is missing" },
 	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\n\"type\": \"disk\"}}}", 0, 4,
 	  "devices.x.type", "expected \"blk\"" },
-	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\n\"type\": \"net\"}}}", 0, 4, "devices.x.type",
-	  "not built in this version; expected \"blk\"" },
-	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\n\"type\": \"fs\"}}}", 0, 4, "devices.x.type",
-	  "not built in this version; expected \"blk\"" },
-	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\n\"type\": \"vsock\"}}}", 0, 4,
-	  "devices.x.type", "not built in this version; expected \"blk\"" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\n\"type\": \"net\"}}}", 0, 3, "devices.x",
+	  "connected to nothing; expected one of the keys \"tap\", \"switch\"" },
+	/* what a net device is connected to */
+	{ NET("\"switch\": {}"), 0, 2, "devices.x.switch", "\"name\" is missing" },
+	{ NET("\"switch\": {\"name\": \"a/b\"}"), 0, 2, "devices.x.switch.name", "letters" },
+	{ NET("\"switch\": {\"name\": \"l\", \"vlans\": 3}"), 0, 2, "devices.x.switch.vlans",
+	  "unknown key" },
+	{ NET("\"switch\": {\"name\": \"l\", \"vlan\": 0}"), 0, 2, "devices.x.switch.vlan",
+	  "from 1 to 4094" },
+	{ NET("\"switch\": {\"name\": \"l\", \"vlan\": 4095}"), 0, 2, "devices.x.switch.vlan",
+	  "from 1 to 4094" },
+	{ NET("\"switch\": {\"name\": \"l\", \"vlan\": 3, \"native\": 3}"), 0, 2, "devices.x",
+	  "for a port that has one VLAN" },
+	{ NET("\"switch\": {\"name\": \"l\", \"native\": 3}"), 0, 2, "devices.x", "for a trunk" },
+	{ NET("\"switch\": {\"name\": \"l\", \"trunk\": []}"), 0, 2, "devices.x.switch.trunk",
+	  "1 to 64 numbers" },
+	{ NET("\"switch\": {\"name\": \"l\", \"trunk\": [\"9-5\"]}"), 0, 2,
+	  "devices.x.switch.trunk", "1 to 64 numbers" },
+	{ NET("\"switch\": {\"name\": \"l\", \"trunk\": [\"5-4095\"]}"), 0, 2,
+	  "devices.x.switch.trunk", "1 to 64 numbers" },
+	{ NET("\"switch\": {\"name\": \"l\", \"trunk\": [\"5-\"]}"), 0, 2, "devices.x.switch.trunk",
+	  "1 to 64 numbers" },
+	{ NET("\"switch\": {\"name\": \"l\", \"trunk\": [{}]}"), 0, 2, "devices.x.switch.trunk",
+	  "1 to 64 numbers" },
+	{ NET("\"switch\": {\"name\": \"l\", \"addresses\": [\"10.0.0.256\"]}"), 0, 2,
+	  "devices.x.switch.addresses", "IP addresses" },
+	{ NET("\"switch\": {\"name\": \"l\", \"bind\": false, \"addresses\": [\"10.0.0.1\"]}"), 0,
+	  2, "devices.x", "bound to its MAC address" },
+	{ NET("\"switch\": {\"name\": \"l\"}, \"user\": {}"), 0, 2, "devices.x.user",
+	  "has \"switch\" already" },
+	{ NET("\"user\": {\"address\": \"10.0.2.15\"}"), 0, 2, "devices.x.user.address",
+	  "with a prefix" },
+	{ NET("\"user\": {\"address\": \"10.0.2.15/33\"}"), 0, 2, "devices.x.user.address",
+	  "with a prefix" },
+	{ NET("\"user\": {\"gateway\": \"::1\"}"), 0, 2, "devices.x.user.gateway", "an IPv4" },
+	{ NET("\"user\": {\"interface\": \"a/b\"}"), 0, 2, "devices.x.user.interface",
+	  "1 to 15 bytes" },
+	{ NET("\"user\": {\"interface\": \"abcdefghijklmnop\"}"), 0, 2, "devices.x.user.interface",
+	  "1 to 15 bytes" },
+	{ NET("\"user\": {\"dns\": [\"localhost\"]}"), 0, 2, "devices.x.user.dns", "IP addresses" },
+	{ NET("\"user\": {\"forward\": [{}]}"), 0, 2, "devices.x.user.forward", "host, a port" },
+	{ NET("\"user\": {\"forward\": [{\"host\": 0}]}"), 0, 2, "devices.x.user.forward",
+	  "host, a port" },
+	{ NET("\"user\": {\"forward\": [{\"host\": 65536}]}"), 0, 2, "devices.x.user.forward",
+	  "host, a port" },
+	{ NET("\"user\": {\"forward\": [{\"host\": 1, \"to\": 2}]}"), 0, 2,
+	  "devices.x.user.forward", "host, a port" },
+	{ NET("\"user\": {\"forward\": [{\"host\": 1, \"protocol\": \"sctp\"}]}"), 0, 2,
+	  "devices.x.user.forward", "host, a port" },
+	{ NET("\"user\": {\"forward\": [{\"host\": 1}, {\"host\": 1, \"guest\": 2}]}"), 0, 2,
+	  "devices.x.user.forward", "no port of the host's twice" },
+	{ NET("\"user\": {}, \"mtu\": 32769"), 0, 2, "devices.x", "at most 32768" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\n\"type\": \"fs\"}}}", 0, 3, "devices.x",
+	  "the key \"tag\" is missing" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\"}}}", 0, 3,
+	  "devices.x", "the key \"tag\" is missing" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"a\", \"tag\": "
+	  "\"t\"}}}",
+	  0, 4, "devices.x.path", "the absolute path of the directory" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"\"}}}",
+	  0, 4, "devices.x.tag", "1 to 36 bytes" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"0123456789012345678901234567890123456\"}}}",
+	  0, 4, "devices.x.tag", "1 to 36 bytes" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"cache\": \"writeback\"}}}",
+	  0, 4, "devices.x.cache", "\"none\", \"auto\"" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"serial\": \"x\"}}}",
+	  0, 4, "devices.x.serial", "unknown key; expected one of type, " },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"xattr-map\": \"trusted.\"}}}",
+	  0, 4, "devices.x.xattr-map", "the prefix of a user attribute" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"xattr\": false, \"acl\": true}}}",
+	  0, 3, "devices.x", "expected \"xattr\": true" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"ids\": \"guest\"}}}",
+	  0, 4, "devices.x.ids", "\"host\" or \"own\"" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"ids\": \"own\", \"device-nodes\": true}}}",
+	  0, 3, "devices.x", "expected \"ids\": \"host\"" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", "
+	  "\"ids\": \"own\"}}}",
+	  0, 3, "devices.x", "expected \"id-map\" with it" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"id-map\": []}}}",
+	  0, 4, "devices.x.id-map", "an array of 1 to 8 objects" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"id-map\": [{\"guest\": 0, \"host\": 5, \"count\": 0}]}}}",
+	  0, 4, "devices.x.id-map", "an array of 1 to 8 objects" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"id-map\": [{\"guest\": 0, \"host\": 5, \"count\": 9}, {\"guest\": 9, \"host\": "
+	  "13, \"count\": 1}]}}}",
+	  0, 4, "devices.x.id-map", "do not overlap" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"id-map\": [{\"guest\": 0, \"host\": 5, \"size\": 1}]}}}",
+	  0, 4, "devices.x.id-map", "guest, host and count" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"fs\",\n\"path\": \"/a\", \"tag\": "
+	  "\"t\", \"ids\": \"own\", \"id-map\": [{\"guest\": 65535, \"host\": 5, \"count\": 1}]}}}",
+	  0, 3, "devices.x", "the guest has the ids 0 to 65534" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\n\"type\": \"vsock\"}}}", 0, 3, "devices.x",
+	  "expected \"uds\", \"listen\", \"group\" or \"forward\"" },
+	{ VSOCK(",\n\"cid\": 2"), 0, 6, "devices.root.cid", "from 3 to 4294967294, or \"auto\"" },
+	{ VSOCK(",\n\"cid\": 4294967295"), 0, 6, "devices.root.cid", "from 3 to 4294967294" },
+	{ VSOCK(",\n\"cid\": \"any\""), 0, 6, "devices.root.cid", "or \"auto\"" },
+	{ VSOCK(",\n\"queues\": 2"), 0, 6, "devices.root.queues", "unknown key" },
+	{ VSOCK(",\n\"listen\": [{\"port\": 1}]"), 0, 6, "devices.root.listen", "port and path" },
+	{ VSOCK(",\n\"listen\": [{\"port\": 1, \"path\": \"a\"}]"), 0, 6, "devices.root.listen",
+	  "port and path" },
+	{ VSOCK(",\n\"listen\": [{\"port\": 1, \"path\": \"/a\"}, {\"port\": 1, \"fd\": \"b\"}]"),
+	  0, 6, "devices.root.listen", "port 1 is there twice" },
+	{ VSOCK(",\n\"ports\": {\n\"host\": [\"5-1\"]}"), 0, 7, "devices.root.ports.host",
+	  "and ranges, such as" },
+	{ VSOCK(",\n\"ports\": {\n\"guest\": 5}"), 0, 7, "devices.root.ports.guest", "an array" },
+	{ VSOCK(",\n\"group\": \"a b\""), 0, 6, "devices.root.group", "1 to 63 letters" },
+	{ VSOCK(",\n\"forward\": [2]"), 0, 6, "devices.root.forward", "none of them 2" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"vsock\", \"cid\": 7, \"group\": "
+	  "\"g\"},\n\"y\": {\"type\": \"vsock\",\n\"cid\": 7, \"group\": \"g\"}}}",
+	  0, 5, "devices.y.cid", "7 is the CID of device \"x\" already" },
 	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\n\"type\": \"blk\"}}}", 0, 3, "devices.x",
 	  "\"path\" is missing; expected the absolute path" },
 	/* bad keys and values of a device */
@@ -130,8 +258,13 @@ static const struct bad {
 	{ BLK(",\n\"queues\": 99999999999999999999999"), 0, 6, "devices.root.queues", "1 to 64" },
 	{ BLK(",\n\"queues\": null"), 0, 6, "devices.root.queues", "from 1 to 64" },
 	{ BLK(",\n\"queue-size\": 100"), 0, 6, "devices.root.queue-size", "a power of two" },
-	{ BLK(",\n\"queue-size\": 1"), 0, 6, "devices.root.queue-size", "from 2 to 1024" },
-	{ BLK(",\n\"queue-size\": 2048"), 0, 6, "devices.root.queue-size", "from 2 to 1024" },
+	{ BLK(",\n\"queue-size\": 2"), 0, 6, "devices.root.queue-size", "from 4 to 1024" },
+	{ BLK(",\n\"queue-size\": 2048"), 0, 6, "devices.root.queue-size", "from 4 to 1024" },
+	{ FS(",\n\"queues\": 64"), 0, 6, "devices.root.queues", "from 1 to 63" },
+	{ FS(",\n\"limits\": {\n\"iops\": 5}"), 0, 7, "devices.root.limits.iops",
+	  "unknown key; expected one of cpu, memory, pids" },
+	{ FS(",\n\"limits\": {\n\"bandwidth\": \"1M\"}"), 0, 7, "devices.root.limits.bandwidth",
+	  "unknown key" },
 	{ BLK(",\n\"cache\": \"unsafe\""), 0, 6, "devices.root.cache", "\"writethrough\"" },
 	{ BLK(",\n\"cache\": true"), 0, 6, "devices.root.cache", "\"writethrough\"" },
 	{ BLK(",\n\"readonly\": \"yes\""), 0, 6, "devices.root.readonly", "true or false" },
@@ -160,9 +293,9 @@ static const struct bad {
 	  "from 16M" },
 	{ BLK(",\n\"limits\": {\n\"memory\": \"64 MB\"}"), 0, 7, "devices.root.limits.memory",
 	  "from 16M" },
-	{ BLK(",\n\"limits\": {\n\"pids\": 2}"), 0, 7, "devices.root.limits.pids", "from 36" },
+	{ BLK(",\n\"limits\": {\n\"pids\": 63}"), 0, 7, "devices.root.limits.pids", "from 64" },
 	{ BLK(",\n\"limits\": {\n\"iops\": \"5k\"}"), 0, 7, "devices.root.limits.iops", "5K" },
-	{ BLK(",\n\"limits\": {\n\"bandwidth\": 0}"), 0, 7, "devices.root.limits.bandwidth",
+	{ BLK(",\n\"limits\": {\n\"bandwidth\": 3999}"), 0, 7, "devices.root.limits.bandwidth",
 	  "bytes per second" },
 	{ BLK(",\n\"restart\": []"), 0, 6, "devices.root.restart", "an object with limit" },
 	{ BLK(",\n\"restart\": {\n\"limit\": -1}"), 0, 7, "devices.root.restart.limit", "from 0" },
@@ -222,6 +355,58 @@ static void each_bad_document_is_refused_with_file_line_key_and_form(void **stat
 		config_errors_done(&errors);
 	}
 	assert_int_equal(n_not_told, 0);
+}
+
+static void a_port_of_a_switch_is_what_the_document_says(void **state)
+{
+	static const char text[] =
+		NET("\"switch\": {\"name\": \"lan0\", \"trunk\": [7, \"10-19\"], \"native\": "
+		    "5, \"addresses\": [\"10.0.0.1\", \"2001:db8::1\"]}");
+	static const uint8_t ipv4[16] = { [10] = 0xff, [11] = 0xff, 10, 0, 0, 1 };
+	struct config_errors errors = { 0 };
+	struct vm_config *vm = NULL;
+	const struct switch_config *c;
+
+	assert_int_equal(parse(text, strlen(text), &vm, &errors), 0);
+	c = &vm->devices[0].lan;
+	assert_string_equal(c->name, "lan0");
+	assert_true(c->bind);
+	assert_int_equal(c->access, 0);
+	assert_int_equal(c->native, 5);
+	assert_int_equal(c->n_trunk, 2);
+	assert_int_equal(c->trunk[0].first, 7);
+	assert_int_equal(c->trunk[0].last, 7);
+	assert_int_equal(c->trunk[1].first, 10);
+	assert_int_equal(c->trunk[1].last, 19);
+	assert_int_equal(c->n_addresses, 2);
+	assert_memory_equal(c->addresses[0], ipv4, 16);
+	assert_int_equal(c->addresses[1][0], 0x20);
+	vm_config_free(vm);
+}
+
+static void a_user_mode_network_is_what_the_document_says(void **state)
+{
+	static const char text[] =
+		NET("\"user\": {\"address\": \"10.0.2.15/24\", \"gateway\": \"10.0.2.2\", "
+		    "\"dns\": [], \"host-loopback\": true, \"forward\": [{\"host\": 8080, "
+		    "\"guest\": 80, \"address\": \"127.0.0.1\"}, {\"host\": 8080, \"protocol\": "
+		    "\"udp\"}]}");
+	struct config_errors errors = { 0 };
+	struct vm_config *vm = NULL;
+	const struct user_config *c;
+
+	assert_int_equal(parse(text, strlen(text), &vm, &errors), 0);
+	c = &vm->devices[0].user;
+	assert_string_equal(c->address, "10.0.2.15");
+	assert_int_equal(c->prefix, 24);
+	assert_string_equal(c->gateway, "10.0.2.2");
+	assert_true(c->has_dns && c->n_dns == 0 && c->host_loopback);
+	assert_int_equal(c->n_forwards, 2);
+	assert_int_equal(c->forward[0].guest, 80);
+	assert_string_equal(c->forward[0].address, "127.0.0.1");
+	assert_true(c->forward[1].udp);
+	assert_int_equal(c->forward[1].guest, 8080);
+	vm_config_free(vm);
 }
 
 static void every_prefix_of_a_document_is_refused(void **state)
@@ -359,11 +544,11 @@ static void arguments_say_all_of_the_configuration(void **state)
 		"--read-only",
 		"--serial=s 1",
 		"--discard=on",
+		"--iops=7",
 		"--restart-limit=10",
 		"--restart-interval=60000000",
 		"--restart-backoff=100000",
 		"--hang-timeout=10000000",
-		"--iops=7",
 	};
 
 	for (size_t i = 0; i < N_OF(wanted); i++)
@@ -371,6 +556,72 @@ static void arguments_say_all_of_the_configuration(void **state)
 	assert_null(argv[N_OF(wanted)]);
 	strv_free(argv);
 	vm_config_free(vm);
+}
+
+/* The ends of each range, which a document may name. */
+static const char *const extremes[] = {
+	BLK(", \"queues\": 1, \"queue-size\": 4, \"limits\": {\"iops\": 1, \"bandwidth\": \"4K\"}, "
+	    "\"restart\": {\"limit\": 0, \"interval\": 1, \"backoff\": 0, \"hang-timeout\": "
+	    "\"100ms\"}, \"cache\": \"none\", \"serial\": \"1\", \"discard\": false"),
+	BLK(", \"queues\": 64, \"queue-size\": 1024, \"limits\": {\"iops\": 1000000000, "
+	    "\"bandwidth\": \"1T\"}, \"restart\": {\"limit\": 100000, \"interval\": \"1d\", "
+	    "\"backoff\": \"1min\", \"hang-timeout\": \"1h\"}, \"cache\": \"writethrough\", "
+	    "\"serial\": \"12345678901234567890\", \"readonly\": true"),
+	FS(", \"queues\": 1, \"queue-size\": 4, \"xattr\": false, \"cache\": \"none\", "
+	   "\"direct-io\": true, \"locks\": \"guest\""),
+	FS(", \"queues\": 63, \"queue-size\": 1024, \"xattr-map\": \"user.vmdev.\", \"acl\": true, "
+	   "\"cache\": \"metadata\", \"writeback\": true, \"device-nodes\": true, "
+	   "\"announce-submounts\": true, \"readonly\": true"),
+	FS(", \"cache\": \"auto\", \"ids\": \"own\", "
+	   "\"id-map\": [{\"guest\": 0, \"host\": 100000, \"count\": 65535}]"),
+	FS(", \"cache\": \"always\", \"locks\": \"shared\", \"direct-io\": false"),
+	VSOCK(", \"cid\": 3, \"group\": \"g\", \"forward\": [1], \"ports\": {\"host\": [], "
+	      "\"guest\": []}"),
+	VSOCK(", \"cid\": 4294967294, \"queue-size\": 1024, \"ports\": {\"guest\": [0, "
+	      "\"1-4294967294\"], \"host\": [\"5-5\"]}, \"listen\": [{\"port\": 4294967294, "
+	      "\"path\": "
+	      "\"/a\"}, {\"port\": 0, \"fd\": \"b\"}]"),
+};
+
+/* Does the device program take the arguments that are made of a document? */
+static bool program_takes(char **argv)
+{
+	char path[4096];
+	int status;
+	pid_t pid;
+
+	(void)snprintf(path, sizeof(path), "%s/%s/%s", getenv("VMDEV_PROGRAM_DIR"),
+		       strchr(argv[0], '-') + 1, argv[0]);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		char *all[64] = { 0 };
+		size_t n = 0;
+
+		for (; argv[n]; n++)
+			all[n] = argv[n];
+		all[n] = (char *)"--print-capabilities";
+		(void)freopen("/dev/null", "w", stdout);
+		execv(path, all);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status == 0;
+}
+
+static void what_a_document_may_say_the_program_takes(void **state)
+{
+	if (!getenv("VMDEV_PROGRAM_DIR"))
+		skip();
+	for (size_t i = 0; i < N_OF(extremes); i++) {
+		struct vm_config *vm = parse_good(extremes[i]);
+		char **argv = device_config_argv(&vm->devices[0]);
+
+		if (!program_takes(argv))
+			fail_msg("the device program does not take: %s", extremes[i]);
+		strv_free(argv);
+		vm_config_free(vm);
+	}
 }
 
 static void compare_names_the_keys_that_differ(void **state)
@@ -394,6 +645,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_bad_document_is_refused_with_file_line_key_and_form),
+		cmocka_unit_test(a_port_of_a_switch_is_what_the_document_says),
+		cmocka_unit_test(a_user_mode_network_is_what_the_document_says),
 		cmocka_unit_test(every_prefix_of_a_document_is_refused),
 		cmocka_unit_test(a_document_that_is_too_large_is_refused),
 		cmocka_unit_test(more_devices_than_64_are_refused),
@@ -401,6 +654,7 @@ int main(void)
 		cmocka_unit_test(defaults_are_those_of_the_documentation),
 		cmocka_unit_test(every_key_is_taken),
 		cmocka_unit_test(arguments_say_all_of_the_configuration),
+		cmocka_unit_test(what_a_document_may_say_the_program_takes),
 		cmocka_unit_test(compare_names_the_keys_that_differ),
 	};
 

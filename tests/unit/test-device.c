@@ -29,6 +29,7 @@
 
 #include "daemon/device.h"
 #include "daemon/journal.h"
+#include "daemon/resource.h"
 #include "devices/base/fd.h"
 #include "devices/base/log.h"
 #include "devices/base/wire.h"
@@ -49,6 +50,7 @@ struct fixture {
 	pid_t pid;
 	unsigned n_launched, n_killed, n_forgotten;
 	int launch_result; /* of the next launch */
+	unsigned n_locked; /* launches that find the image locked */
 	unsigned n_happened;
 	char happened[64]; /* the last `what` that was no change of state */
 };
@@ -72,6 +74,10 @@ static int fake_launch(const struct launch_spec *spec, struct launched *ret, cha
 	int control[2], log[2], end[2];
 	const int on = 1;
 
+	if (f->n_locked > 0) {
+		f->n_locked--;
+		return RESOURCE_LOCKED;
+	}
 	if (f->launch_result < 0) {
 		*ret_error = strdup("the test does not want it");
 		return f->launch_result;
@@ -504,6 +510,71 @@ static void a_launch_that_fails_says_why(void **state)
 	assert_string_equal(device_reason(f->device), "the test does not want it");
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void a_lock_that_goes_is_waited_for_without_holding_up_anybody(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begun = now_ms();
+
+	f->n_locked = 5;
+	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_true(now_ms() - begun < 50);
+	assert_int_equal(device_state(f->device), DEVICE_STARTING);
+	while (f->n_launched < 1) {
+		(void)sd_event_run(f->host.event, 1000000);
+		assert_true(now_ms() - begun < 2000);
+	}
+	assert_int_equal(device_state(f->device), DEVICE_STARTING);
+	assert_true(bring(f, DEVICE_EVENT_READY));
+	run_until(f, DEVICE_READY);
+	/* The same for a fresh sandbox. */
+	f->n_locked = 5;
+	end_keeper(f, CONTRACT_EXIT_STATE);
+	while (f->n_launched < 2)
+		(void)sd_event_run(f->host.event, 1000000);
+	assert_true(bring(f, DEVICE_EVENT_READY));
+	run_until(f, DEVICE_READY);
+	assert_int_equal(number_of(f, "relaunches"), 1);
+}
+
+static void a_lock_that_stays_fails_the_start_in_time(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begun = now_ms();
+
+	f->n_locked = UINT32_MAX;
+	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_int_equal(device_state(f->device), DEVICE_STARTING);
+	while (device_state(f->device) == DEVICE_STARTING) {
+		(void)sd_event_run(f->host.event, 1000000);
+		assert_true(now_ms() - begun < 5000);
+	}
+	assert_int_equal(device_state(f->device), DEVICE_FAILED);
+	assert_true(now_ms() - begun >= 900);
+	assert_string_not_equal(device_reason(f->device), "");
+}
+
+static void a_device_that_waits_for_a_lock_can_be_stopped(void **state)
+{
+	struct fixture *f = *state;
+
+	f->n_locked = UINT32_MAX;
+	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_int_equal(device_state(f->device), DEVICE_STARTING);
+	assert_true(device_handle(f->device, DEVICE_EVENT_STOP));
+	assert_int_equal(device_state(f->device), DEVICE_STOPPED);
+	f->n_locked = 0;
+	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_int_equal(f->n_launched, 1);
+}
+
 static void the_last_words_are_the_reason(void **state)
 {
 	struct fixture *f = *state;
@@ -541,6 +612,24 @@ static void a_refused_system_call_is_named(void **state)
 	assert_string_equal(name, "ptrace");
 	free(name);
 	assert_int_equal(device_state(f->device), DEVICE_RECOVERING);
+}
+
+static void a_system_call_that_the_keeper_is_refused_is_named(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t refused[] = { SYS_ptrace }, malformed[] = { SYS_ptrace, 0 };
+	char *name;
+
+	bring_to(f, DEVICE_CONNECTED);
+	say(f, CONTRACT_MSG_REFUSED, malformed, N_OF(malformed));
+	assert_int_equal(number_of(f, "violations"), 0);
+	say(f, CONTRACT_MSG_REFUSED, refused, N_OF(refused));
+	assert_int_equal(number_of(f, "violations"), 1);
+	name = text_of(f, "last_violation");
+	assert_string_equal(name, "ptrace");
+	free(name);
+	/* What becomes of the device is decided when the keeper has ended. */
+	assert_int_equal(device_state(f->device), DEVICE_CONNECTED);
 }
 
 static void a_connection_survives_a_recovery(void **state)
@@ -729,9 +818,13 @@ int main(void)
 		CLAIM(fresh_sandboxes_end_at_the_restart_limit),
 		CLAIM(launches_that_fail_in_a_recovery_count_towards_the_limit),
 		CLAIM(a_launch_that_fails_says_why),
+		CLAIM(a_lock_that_goes_is_waited_for_without_holding_up_anybody),
+		CLAIM(a_lock_that_stays_fails_the_start_in_time),
+		CLAIM(a_device_that_waits_for_a_lock_can_be_stopped),
 		CLAIM(the_last_words_are_the_reason),
 		CLAIM(the_workers_pid_is_its_senders),
 		CLAIM(a_refused_system_call_is_named),
+		CLAIM(a_system_call_that_the_keeper_is_refused_is_named),
 		CLAIM(a_connection_survives_a_recovery),
 		CLAIM(malformed_messages_are_counted_and_ignored),
 		CLAIM(descriptors_that_a_worker_sends_are_not_kept),

@@ -198,6 +198,51 @@ static void a_dry_run_says_the_same_and_changes_nothing(void **state)
 	assert_int_equal(f->n_events, 0);
 }
 
+#define VSOCK "{\"vm\": \"v\", \"devices\": {\"x\": {\"type\": \"vsock\", \"group\": \"g\"}}}"
+
+static void addresses_are_written_down_when_a_document_is_applied(void **state)
+{
+	struct fixture *f = *state;
+	scope_free char *path = text_format("%s/cids", f->dir);
+	struct document documents[] = { { "v.json", VSOCK, strlen(VSOCK) },
+					{ "bad.json", BAD, strlen(BAD) } };
+	struct manager_apply_spec spec = { .documents = documents,
+					   .n_documents = 2,
+					   .at_start = true };
+	struct config_errors errors = { 0 };
+	json_object *changes = NULL;
+
+	json_object_put(apply(f, VSOCK, true));
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_int_equal(manager_apply(f->manager, &spec, &changes, &errors), -EINVAL);
+	config_errors_done(&errors);
+	assert_int_not_equal(access(path, F_OK), 0);
+	json_object_put(apply(f, VSOCK, false));
+	assert_int_equal(access(path, F_OK), 0);
+	settle(f);
+	assert_int_equal(unlink(path), 0);
+}
+
+static void a_damaged_table_of_addresses_refuses_those_who_ask_for_one(void **state)
+{
+	struct fixture *f = *state;
+	scope_free char *path = text_format("%s/cids", f->dir);
+	struct document document = { "v.json", VSOCK, strlen(VSOCK) };
+	struct manager_apply_spec spec = { .documents = &document,
+					   .n_documents = 1,
+					   .at_start = true };
+	struct config_errors errors = { 0 };
+	json_object *changes = NULL;
+
+	write_file(f->dir, "cids", "{");
+	assert_int_equal(manager_apply(f->manager, &spec, &changes, &errors), -EINVAL);
+	assert_non_null(strstr(errors.lines[0], "cids, cannot be read"));
+	config_errors_done(&errors);
+	json_object_put(apply(f, OTHER, false)); /* nobody else is concerned */
+	settle(f);
+	assert_int_equal(unlink(path), 0);
+}
+
 static void a_change_whose_image_is_missing_is_refused_as_a_whole(void **state)
 {
 	struct fixture *f = *state;
@@ -589,6 +634,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CLAIM(a_document_creates_its_devices),
 		CLAIM(a_dry_run_says_the_same_and_changes_nothing),
+		CLAIM(addresses_are_written_down_when_a_document_is_applied),
+		CLAIM(a_damaged_table_of_addresses_refuses_those_who_ask_for_one),
 		CLAIM(a_change_whose_image_is_missing_is_refused_as_a_whole),
 		CLAIM(the_changed_are_changed_and_the_missing_removed),
 		CLAIM(applying_again_starts_what_has_failed_and_nothing_else),

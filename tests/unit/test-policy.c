@@ -6,7 +6,9 @@
  */
 #include <errno.h>
 #include <json-c/json.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdlib.h>
@@ -15,10 +17,16 @@
 
 #include "daemon/sandbox/policy.h"
 #include "daemon/sandbox/seccomp.h"
+#include "daemon/sandbox/wider.h"
 #include "devices/base/scope.h"
+#include "devices/process/contract.h"
 #include "tests/unit/unit.h"
 
-enum { WORKER_MAX_CALLS = 18 };
+enum {
+	WORKER_MAX_CALLS = 18,
+	VSOCK_WORKER_MAX_CALLS = 24,
+	FS_WORKER_MAX_CALLS = 60,
+};
 
 static const char *policy_dir(void)
 {
@@ -89,6 +97,70 @@ static void shipped_policy_is_read(void **state)
 	policy_free(policy);
 }
 
+static struct policy *load_fs(void)
+{
+	struct policy *policy;
+	char *error = NULL;
+
+	if (policy_load("fs", policy_dir(), &policy, &error) < 0)
+		fail_msg("%s", error);
+	return policy;
+}
+
+static struct policy *load_vsock(void)
+{
+	struct policy *policy;
+	char *error = NULL;
+
+	if (policy_load("vsock", policy_dir(), &policy, &error) < 0)
+		fail_msg("%s", error);
+	return policy;
+}
+
+static void vsock_worker_has_at_most_24_calls(void **state)
+{
+	struct policy *policy = load_vsock();
+
+	assert_in_range(policy_count_allowed(&policy->worker, 0), 1, VSOCK_WORKER_MAX_CALLS);
+	policy_free(policy);
+}
+
+static void fs_worker_has_at_most_60_calls(void **state)
+{
+	struct policy *policy = load_fs();
+
+	assert_in_range(policy_count_allowed(&policy->worker, 0), 1, FS_WORKER_MAX_CALLS);
+	assert_in_range(policy_count_allowed(&policy->worker, POLICY_FEATURE_IO_URING), 1,
+			FS_WORKER_MAX_CALLS);
+	policy_free(policy);
+}
+
+static void fs_keeps_at_most_8_capabilities_and_none_that_reads_past_the_root(void **state)
+{
+	struct policy *policy = load_fs();
+	uint64_t kept = policy_capabilities(policy, POLICY_FEATURE_DEVICE_NODES);
+
+	assert_in_range(__builtin_popcountll(kept), 1, 8);
+	assert_false(kept >> CAP_DAC_READ_SEARCH & 1);
+	assert_false(kept >> CAP_SYS_ADMIN & 1);
+	assert_false(kept >> CAP_SYS_PTRACE & 1);
+	assert_false(policy_capabilities(policy, 0) >> CAP_MKNOD & 1);
+	policy_free(policy);
+}
+
+static void net_worker_has_at_most_18_calls(void **state)
+{
+	struct policy *policy;
+	char *error = NULL;
+
+	if (policy_load("net", policy_dir(), &policy, &error) < 0)
+		fail_msg("%s", error);
+	assert_in_range(policy_count_allowed(&policy->worker, 0), 1, WORKER_MAX_CALLS);
+	assert_in_range(policy_count_allowed(&policy->worker, POLICY_FEATURE_IO_URING), 1,
+			WORKER_MAX_CALLS);
+	policy_free(policy);
+}
+
 static void worker_has_at_most_18_calls_with_io_uring(void **state)
 {
 	struct policy *policy = load_blk();
@@ -109,10 +181,11 @@ static void worker_has_at_most_18_calls_without_io_uring(void **state)
 
 static bool widens(const char *name)
 {
-	static const char *const names[] = { "ioctl",	   "prctl",	"mmap",	   "mprotect",
-					     "clone",	   "fcntl",	"seccomp", "execveat",
-					     "arch_prctl", "prlimit64", "futex",   "fallocate",
-					     "statx",	   "newfstatat" };
+	static const char *const names[] = {
+		"ioctl",     "prctl",	"mmap",	      "mprotect",   "mremap",	 "clone",
+		"fcntl",     "seccomp", "execveat",   "arch_prctl", "prlimit64", "futex",
+		"fallocate", "statx",	"newfstatat", "unshare",    "openat",	 "name_to_handle_at"
+	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (strcmp(names[i], name) == 0)
@@ -139,6 +212,50 @@ static void calls_that_arguments_widen_are_checked(void **state)
 	check_widening(&policy->worker);
 	check_widening(&policy->keeper);
 	policy_free(policy);
+	policy = load_fs();
+	check_widening(&policy->worker);
+	check_widening(&policy->keeper);
+	policy_free(policy);
+}
+
+static bool names_call(const struct policy_rule *rule, const char *name)
+{
+	for (size_t k = 0; k < rule->n_names; k++)
+		if (strcmp(rule->names[k], name) == 0)
+			return true;
+	return false;
+}
+
+/* May the worker close this number? All rules for close() are masked comparisons of it. */
+static bool may_close(const struct policy *policy, uint64_t number)
+{
+	for (size_t i = 0; i < policy->worker.n_rules; i++) {
+		const struct policy_rule *rule = &policy->worker.rules[i];
+
+		if (!names_call(rule, "close"))
+			continue;
+		if (rule->n_args != 1 || rule->args[0].op != SCMP_CMP_MASKED_EQ)
+			return true;
+		if ((number & rule->args[0].value) == rule->args[0].value_two)
+			return true;
+	}
+	return false;
+}
+
+/* A number that is free is given out again: the keeper would run what lies at its program's. */
+static void worker_closes_only_the_session_s_descriptors(void **state)
+{
+	static const uint64_t limits[] = { CONTRACT_FD_LIMIT, CONTRACT_FD_LIMIT_FS,
+					   CONTRACT_FD_LIMIT_VSOCK };
+	struct policy *policies[] = { load_blk(), load_fs(), load_vsock() };
+
+	for (size_t p = 0; p < sizeof(policies) / sizeof(*policies); p++) {
+		for (uint64_t fd = 0; fd < limits[p]; fd++)
+			assert_int_equal(may_close(policies[p], fd), fd >= CONTRACT_FD_SESSION);
+		for (uint64_t fd = 0; fd < CONTRACT_FD_SESSION; fd++)
+			assert_false(may_close(policies[p], fd | UINT64_C(1) << 32));
+		policy_free(policies[p]);
+	}
 }
 
 static bool allows(const struct policy_seccomp *seccomp, const char *name)
@@ -151,12 +268,12 @@ static bool allows(const struct policy_seccomp *seccomp, const char *name)
 	return false;
 }
 
-static void neither_filter_allows_what_opens_or_reaches_out(void **state)
+static void no_filter_allows_what_reaches_out(void **state)
 {
 	static const char *const names[] = {
 		"open",
-		"openat",
 		"openat2",
+		"open_by_handle_at",
 		"socket",
 		"connect",
 		"bind",
@@ -164,7 +281,6 @@ static void neither_filter_allows_what_opens_or_reaches_out(void **state)
 		"mount",
 		"umount2",
 		"setns",
-		"unshare",
 		"bpf",
 		"execve",
 		"process_vm_readv",
@@ -175,31 +291,79 @@ static void neither_filter_allows_what_opens_or_reaches_out(void **state)
 		"clone3",
 		"keyctl",
 		"setuid",
-		"capset",
+		"setresuid",
 		"chroot",
 		"pivot_root",
 		"kexec_load",
 		"init_module",
 	};
+	struct policy *policies[] = { load_blk(), load_fs(), load_vsock() };
+
+	for (size_t p = 0; p < sizeof(policies) / sizeof(*policies); p++) {
+		for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+			assert_false(allows(&policies[p]->worker, names[i]));
+			assert_false(allows(&policies[p]->keeper, names[i]));
+		}
+		assert_false(allows(&policies[p]->worker, "io_uring_setup"));
+		assert_false(allows(&policies[p]->worker, "io_uring_register"));
+		policy_free(policies[p]);
+	}
+}
+
+static struct policy *load_switch(void)
+{
+	struct policy *policy;
+	char *error = NULL;
+
+	if (policy_load("switch", policy_dir(), &policy, &error) < 0)
+		fail_msg("%s", error);
+	return policy;
+}
+
+/* It maps its ports' memory and frees what it had; it has no threads and makes nothing anew. */
+static void the_switch_has_at_most_18_calls_and_reaches_nothing(void **state)
+{
+	static const char *const names[] = {
+		"openat", "socket", "connect",	      "bind",  "clone",
+		"clone3", "execve", "ptrace",	      "mount", "unshare",
+		"setns",  "ioctl",  "io_uring_setup", "kill",  "futex",
+	};
+	struct policy *policy = load_switch();
+
+	assert_string_equal(policy->type, "switch");
+	assert_int_equal(policy->n_namespaces, 7);
+	assert_int_equal(policy->n_capabilities, 0);
+	assert_int_equal(policy->n_opcodes, 0);
+	assert_in_range(policy_count_allowed(&policy->worker, 0), 1, 18);
+	assert_false(allows(&policy->worker, "execveat"));
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		assert_false(allows(&policy->worker, names[i]));
+		assert_false(allows(&policy->keeper, names[i]));
+	}
+	policy_free(policy);
+}
+
+/* What only a file system needs. */
+static void blk_opens_nothing(void **state)
+{
+	static const char *const names[] = { "openat", "unshare", "capset", "setfsuid", "linkat" };
 	struct policy *policy = load_blk();
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		assert_false(allows(&policy->worker, names[i]));
 		assert_false(allows(&policy->keeper, names[i]));
 	}
-	assert_false(allows(&policy->worker, "io_uring_setup"));
-	assert_false(allows(&policy->worker, "io_uring_register"));
 	policy_free(policy);
 }
 
 /* The initialiser of io_aside_opcodes (of both rings the one with all of them) in the device's source, for the comparison with the policy. */
-static char *opcodes_of_blk(void)
+static char *opcodes_of(const char *source, const char *table)
 {
 	char path[4096], *text, *list, *end;
 	FILE *file;
 	size_t len;
 
-	snprintf(path, sizeof(path), "%s/../devices/blk/io.c", policy_dir());
+	snprintf(path, sizeof(path), "%s/../devices/%s", policy_dir(), source);
 	file = fopen(path, "re");
 	assert_non_null(file);
 	text = calloc(1, 1 << 20);
@@ -207,7 +371,7 @@ static char *opcodes_of_blk(void)
 	len = fread(text, 1, (1 << 20) - 1, file);
 	assert_true(len > 0);
 	fclose(file);
-	list = strstr(text, "io_aside_opcodes[] = {");
+	list = strstr(text, table);
 	assert_non_null(list);
 	end = strchr(list, '}');
 	assert_non_null(end);
@@ -216,10 +380,9 @@ static char *opcodes_of_blk(void)
 	return text;
 }
 
-static void ring_opcodes_are_those_of_the_program(void **state)
+/* Frees both. */
+static void opcodes_are(struct policy *policy, char *list)
 {
-	struct policy *policy = load_blk();
-	char *list = opcodes_of_blk();
 	size_t n = 0;
 
 	for (const char *p = list; (p = strstr(p, "IORING_OP_")); p += strlen("IORING_OP_"))
@@ -236,6 +399,117 @@ static void ring_opcodes_are_those_of_the_program(void **state)
 	}
 	free(list);
 	policy_free(policy);
+}
+
+static void ring_opcodes_are_those_of_the_program(void **state)
+{
+	/* Of blk's two rings the one with all of them. */
+	opcodes_are(load_blk(), opcodes_of("blk/io.c", "io_aside_opcodes[] = {"));
+	opcodes_are(load_fs(), opcodes_of("fs/errand.c", "uint8_t opcodes[] = {"));
+}
+
+/* Opcodes have numbers that the program is told. */
+static void opcodes_have_the_kernel_s_numbers(void **state)
+{
+	struct policy *policy = load_blk();
+
+	assert_int_equal(policy_opcodes(policy),
+			 1u << IORING_OP_READ | 1u << IORING_OP_WRITE | 1u << IORING_OP_READV |
+				 1u << IORING_OP_WRITEV | 1u << IORING_OP_FSYNC |
+				 1u << IORING_OP_FALLOCATE | 1u << IORING_OP_SYNC_FILE_RANGE |
+				 1u << IORING_OP_FADVISE);
+	policy_free(policy);
+}
+
+/* wider.h. Takes root; expected is NULL where it is no wider. */
+static void expect_wider(struct json_object *root, const char *expected)
+{
+	struct policy *shipped = load_blk(), *policy = NULL;
+	char *error = NULL, *found = NULL;
+
+	if (policy_parse(json_object_to_json_string(root), "other.json", &policy, &error) < 0)
+		fail_msg("%s", error);
+	assert_int_equal(policy_wider(policy, shipped, &found), 0);
+	if (expected)
+		assert_string_equal(found ? found : "", expected);
+	else
+		assert_null(found);
+	free(found);
+	policy_free(policy);
+	policy_free(shipped);
+	json_object_put(root);
+}
+
+static struct json_object *worker_rules(struct json_object *root)
+{
+	return at(at(root, "seccomp"), "syscalls");
+}
+
+static struct json_object *keeper_rules(struct json_object *root)
+{
+	return at(at(at(root, "keeper"), "seccomp"), "syscalls");
+}
+
+static struct json_object *rule_of(struct json_object *rules, const char *call)
+{
+	for (size_t i = 0; i < json_object_array_length(rules); i++) {
+		struct json_object *rule = json_object_array_get_idx(rules, i);
+		struct json_object *first = json_object_array_get_idx(at(rule, "names"), 0);
+
+		if (strcmp(json_object_get_string(first), call) == 0)
+			return rule;
+	}
+	fail_msg("no rule of %s", call);
+	return NULL;
+}
+
+static void add(struct json_object *array, const char *text)
+{
+	json_object_array_add(array, json_tokener_parse(text));
+}
+
+static void what_is_shipped_or_narrower_is_not_wider(void **state)
+{
+	struct json_object *root = read_blk();
+
+	expect_wider(root, NULL);
+	root = read_blk();
+	json_object_array_del_idx(worker_rules(root), 0, 1);
+	json_object_array_del_idx(at(root, "io_uring"), 0, 1);
+	json_object_object_add(json_object_array_get_idx(at(root, "rlimits"), 0), "soft",
+			       json_object_new_int(100));
+	json_object_object_add(rule_of(worker_rules(root), "munmap"), "args",
+			       json_tokener_parse("[{\"index\": 1, \"value\": 1, "
+						  "\"op\": \"SCMP_CMP_GE\"}]"));
+	expect_wider(root, NULL);
+}
+
+static void what_is_wider_is_named(void **state)
+{
+	struct json_object *root = read_blk();
+
+	add(worker_rules(root), "{\"names\": [\"socket\", \"munmap\", \"connect\"], "
+				"\"action\": \"SCMP_ACT_ALLOW\", \"comment\": \"why not\"}");
+	add(keeper_rules(root), "{\"names\": [\"mount\", \"munmap\"], "
+				"\"action\": \"SCMP_ACT_ALLOW\", \"comment\": \"why not\"}");
+	add(at(root, "capabilities"), "{\"capability\": \"CAP_SYS_ADMIN\", \"comment\": \"all\"}");
+	add(at(root, "io_uring"), "{\"opcode\": \"IORING_OP_SENDMSG\", \"comment\": \"out\"}");
+	json_object_array_del_idx(at(root, "rlimits"), 0, 1);
+	json_object_object_add(at(root, "landlock"), "files", json_object_new_boolean(true));
+	expect_wider(root, "seccomp: socket, connect; keeper.seccomp: mount; "
+			   "capabilities: CAP_SYS_ADMIN; rlimits: RLIMIT_NOFILE; landlock: files; "
+			   "io_uring: IORING_OP_SENDMSG");
+}
+
+static void an_argument_that_is_looked_at_no_more_is_wider(void **state)
+{
+	struct json_object *root = read_blk();
+
+	json_object_object_del(rule_of(worker_rules(root), "mmap"), "args");
+	expect_wider(root, "seccomp: mmap");
+	root = read_blk();
+	json_object_object_del(rule_of(keeper_rules(root), "clone"), "args");
+	expect_wider(root, "keeper.seccomp: clone");
 }
 
 static void refused_calls_of_the_worker_are_reported(void **state)
@@ -497,11 +771,22 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shipped_policy_is_read),
+		cmocka_unit_test(fs_worker_has_at_most_60_calls),
+		cmocka_unit_test(vsock_worker_has_at_most_24_calls),
+		cmocka_unit_test(fs_keeps_at_most_8_capabilities_and_none_that_reads_past_the_root),
+		cmocka_unit_test(net_worker_has_at_most_18_calls),
 		cmocka_unit_test(worker_has_at_most_18_calls_with_io_uring),
 		cmocka_unit_test(worker_has_at_most_18_calls_without_io_uring),
 		cmocka_unit_test(calls_that_arguments_widen_are_checked),
-		cmocka_unit_test(neither_filter_allows_what_opens_or_reaches_out),
+		cmocka_unit_test(no_filter_allows_what_reaches_out),
+		cmocka_unit_test(blk_opens_nothing),
+		cmocka_unit_test(the_switch_has_at_most_18_calls_and_reaches_nothing),
+		cmocka_unit_test(worker_closes_only_the_session_s_descriptors),
 		cmocka_unit_test(ring_opcodes_are_those_of_the_program),
+		cmocka_unit_test(opcodes_have_the_kernel_s_numbers),
+		cmocka_unit_test(what_is_shipped_or_narrower_is_not_wider),
+		cmocka_unit_test(what_is_wider_is_named),
+		cmocka_unit_test(an_argument_that_is_looked_at_no_more_is_wider),
 		cmocka_unit_test(refused_calls_of_the_worker_are_reported),
 		cmocka_unit_test(filters_compile_and_are_sealed),
 		cmocka_unit_test(refuses_unknown_key),

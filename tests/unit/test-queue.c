@@ -1,5 +1,8 @@
 /* The device side of a split virtqueue, against a driver that does right and one that does not. */
+#include <setjmp.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "devices/base/fd.h"
@@ -53,6 +56,76 @@ static void reap_none(void)
 	struct ring_used_elem elem;
 
 	assert_false(driver_reap(&d, &elem));
+}
+
+/* queue_watch: what is in hand when the walk of a chain crashes. */
+
+static uint32_t in_hand;
+static uint8_t suspicion[QUEUE_MAX_SIZE];
+static sigjmp_buf crashed;
+
+static void on_crash(int signo)
+{
+	siglongjmp(crashed, 1);
+}
+
+static void start_watched(void)
+{
+	start();
+	in_hand = 0;
+	memset(suspicion, 0, sizeof(suspicion));
+	q.watch = (struct queue_watch){
+		.in_hand = &in_hand, .index = 3, .suspicion = suspicion, .limit = 3
+	};
+}
+
+static void a_head_is_in_hand_while_its_chain_is_walked(void **state)
+{
+	const struct sigaction sa = { .sa_handler = on_crash }, dfl = { .sa_handler = SIG_DFL };
+	uint8_t *at = d.memory.regions[0].host + DRIVER_INDIRECT;
+	void *table = at - (uintptr_t)at % 4096;
+	volatile bool reached = false;
+
+	start_watched();
+	driver_desc(&d, 4, DRIVER_GUEST + DRIVER_INDIRECT, 32, RING_DESC_F_INDIRECT, 0);
+	driver_offer(&d, 4);
+	assert_int_equal(mprotect(table, 8192, PROT_NONE), 0);
+	sigaction(SIGSEGV, &sa, NULL);
+	if (sigsetjmp(crashed, 1) == 0) {
+		queue_pop(&q, &c);
+		reached = true;
+	}
+	sigaction(SIGSEGV, &dfl, NULL);
+	assert_int_equal(mprotect(table, 8192, PROT_READ | PROT_WRITE), 0);
+	assert_false(reached);
+	assert_int_equal(in_hand, 1 + (3 << 16 | 4));
+}
+
+static void afterwards_what_was_in_hand_before_is_so_again(void **state)
+{
+	start_watched();
+	in_hand = 7;
+	driver_offer(&d, 2);
+	driver_offer(&d, 0);
+	pop(2);
+	assert_int_equal(in_hand, 7);
+	in_hand = 0;
+	driver_desc(&d, 0, 0, 16, 0, 0); /* outside of memory */
+	assert_int_equal(queue_pop(&q, &c), QUEUE_BROKEN);
+	assert_int_equal(in_hand, 0);
+}
+
+static void a_chain_that_crashes_again_and_again_breaks_the_ring_unseen(void **state)
+{
+	start_watched();
+	suspicion[4] = 2;
+	driver_offer(&d, 4);
+	pop(4);
+	suspicion[6] = 3;
+	driver_offer(&d, 6);
+	assert_int_equal(queue_pop(&q, &c), QUEUE_BROKEN);
+	assert_int_equal(q.broken_why, QUEUE_BAD_CHAIN);
+	assert_int_equal(q.broken_chain, CHAIN_POISON);
 }
 
 static void start_refuses_unusable_sizes(void **state)
@@ -296,11 +369,38 @@ static void a_broken_ring_breaks_again_under_a_successor(void **state)
 	pop(0);
 	driver_offer(&d, 99);
 	check_broken(QUEUE_BAD_INDEX, CHAIN_OK);
-	d.spec.resume = true;
 	start();
 	assert_int_equal(d.n_entries, 1);
 	assert_int_equal(queue_load_again(&q, d.entries[0].head, &c), QUEUE_OK);
 	check_broken(QUEUE_BAD_INDEX, CHAIN_OK);
+}
+
+static void what_is_put_back_is_popped_next_also_by_a_successor(void **state)
+{
+	driver_set_idx(&d, 65535);
+	start();
+	driver_offer(&d, 6);
+	driver_offer(&d, 2);
+	driver_offer(&d, 0);
+	pop(6);
+	pop(2);
+	pop(0);
+	queue_unpop(&q, 0);
+	queue_unpop(&q, 2);
+	assert_int_equal(queue_n_inflight(&q), 1);
+	pop(2);
+	queue_unpop(&q, 2);
+	start();
+	assert_int_equal(d.n_entries, 1);
+	assert_int_equal(d.entries[0].head, 6);
+	pop(2);
+	pop(0);
+	queue_push(&q, 6, 3);
+	queue_push(&q, 2, 1);
+	queue_publish(&q);
+	reap(6, 3);
+	reap(2, 1);
+	reap_none();
 }
 
 static void a_successor_gets_what_is_in_flight_in_order(void **state)
@@ -317,7 +417,6 @@ static void a_successor_gets_what_is_in_flight_in_order(void **state)
 	queue_push(&q, 2, 1);
 	queue_publish(&q);
 	reap(2, 1);
-	d.spec.resume = true;
 	d.spec.base = 4711;
 	start();
 	assert_int_equal(d.n_entries, 2);
@@ -603,6 +702,9 @@ static void verdicts_have_texts(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		TEST(a_head_is_in_hand_while_its_chain_is_walked),
+		TEST(afterwards_what_was_in_hand_before_is_so_again),
+		TEST(a_chain_that_crashes_again_and_again_breaks_the_ring_unseen),
 		TEST(start_refuses_unusable_sizes),
 		TEST(start_refuses_misaligned_parts),
 		TEST(start_refuses_a_map_that_shifts_the_alignment),
@@ -622,6 +724,7 @@ int main(void)
 		TEST(indirect_needs_the_feature),
 		TEST(a_broken_ring_still_gives_back_what_was_in_flight),
 		TEST(a_broken_ring_breaks_again_under_a_successor),
+		TEST(what_is_put_back_is_popped_next_also_by_a_successor),
 		TEST(a_successor_gets_what_is_in_flight_in_order),
 		TEST(a_successor_numbers_on_from_the_last),
 		TEST(a_chain_changed_in_flight_breaks_the_ring),

@@ -1,4 +1,5 @@
 /* The plan of a sandbox: the order of its steps, and that nothing is missing. */
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,17 @@
 #include "daemon/sandbox/plan.h"
 #include "devices/process/contract.h"
 #include "tests/unit/unit.h"
+
+static const struct plan_resource resources[] = {
+	{ "image", CONTRACT_FD_BLK_IMAGE, "the disk: the one thing of the host's" },
+	{ "another", CONTRACT_FD_RESOURCE_MAX, "a second one of its own" },
+};
+
+static const struct plan_spec blk_spec = { .uid_index = 7,
+					   .ids = PLAN_IDS_ONE,
+					   .fd_limit = CONTRACT_FD_LIMIT,
+					   .resources = resources,
+					   .n_resources = 2 };
 
 struct fixture {
 	struct policy *policy;
@@ -20,7 +32,7 @@ static int set_up(void **state)
 	char *error = NULL;
 
 	if (!dir || policy_load("blk", dir, &fixture.policy, &error) < 0 ||
-	    plan_make(fixture.policy, 7, &fixture.plan, &error) < 0) {
+	    plan_make(fixture.policy, &blk_spec, &fixture.plan, &error) < 0) {
 		print_error("%s\n", error ? error : "VMDEV_POLICY_DIR is not set");
 		free(error);
 		return -1;
@@ -52,7 +64,50 @@ static void every_kind_of_step_is_there(void **state)
 	const struct fixture *fixture = *state;
 
 	for (int type = 0; type < _PLAN_STEP_TYPE_N; type++)
-		first(&fixture->plan, (enum plan_step_type)type);
+		/* only where a directory is shared; only of what is not ours */
+		if (type != PLAN_PROC && type != PLAN_FILES && type != PLAN_EXECUTE)
+			first(&fixture->plan, (enum plan_step_type)type);
+}
+
+static void a_helper_has_its_own_range_of_users_and_no_front_end(void **state)
+{
+	const struct fixture *fixture = *state;
+	const struct plan_spec spec = {
+		.uid_index = 7, .ids = PLAN_IDS_ONE, .helper = true, .fd_limit = CONTRACT_FD_LIMIT
+	};
+	struct plan plan = { 0 };
+	char *error = NULL;
+
+	assert_int_equal(plan_make(fixture->policy, &spec, &plan, &error), 0);
+	assert_int_equal(plan.steps[first(&plan, PLAN_IDS)].id, PLAN_UID_HELPERS + 7);
+	assert_int_equal(plan.steps[first(&plan, PLAN_MAP_IDS)].map.outside, PLAN_UID_HELPERS + 7);
+	for (size_t i = 0; i < plan.n_steps; i++)
+		if (plan.steps[i].type == PLAN_DESCRIPTOR)
+			assert_int_not_equal(plan.steps[i].fd.role, PLAN_FD_LISTEN);
+}
+
+/* The one thing of the host's that a program which is not ours keeps is the network. */
+static void a_foreign_program_has_no_namespace_of_the_host_s_but_one(void **state)
+{
+	static const struct plan_resource resource = { "socket", 3, "what it is for" };
+	struct plan plan = { 0 };
+	char *error = NULL;
+	size_t execute;
+
+	assert_int_equal(plan_make_foreign(7, &resource, &plan, &error), 0);
+	assert_int_equal(plan.steps[first(&plan, PLAN_CLONE)].clone_flags,
+			 CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS);
+	assert_int_equal(plan.steps[first(&plan, PLAN_IDS)].id, PLAN_UID_HELPERS + 7);
+	assert_int_equal(plan.steps[first(&plan, PLAN_CAPABILITIES)].kept, 0);
+	execute = first(&plan, PLAN_EXECUTE);
+	assert_int_equal(execute, plan.n_steps - 1);
+	assert_true(first(&plan, PLAN_CLOSE_OTHERS) < first(&plan, PLAN_FILES));
+	assert_true(first(&plan, PLAN_FILES) < first(&plan, PLAN_CAPABILITIES));
+	assert_true(first(&plan, PLAN_CAPABILITIES) < first(&plan, PLAN_NO_NEW_PRIVS));
+	for (size_t i = 0; i < plan.n_steps; i++)
+		assert_non_null(plan.steps[i].reason);
+	assert_int_equal(plan_make_foreign(PLAN_UID_RANGE, &resource, &plan, &error), -ERANGE);
+	free(error);
 }
 
 static void every_step_has_a_reason(void **state)
@@ -117,7 +172,9 @@ static void user_is_the_device_s_own(void **state)
 	const struct plan *plan = &((struct fixture *)*state)->plan;
 
 	assert_int_equal(plan->steps[first(plan, PLAN_IDS)].id, 1900000007);
-	assert_int_equal(plan->steps[first(plan, PLAN_MAP_IDS)].id, 1900000007);
+	assert_int_equal(plan->steps[first(plan, PLAN_MAP_IDS)].map.inside, 1900000007);
+	assert_int_equal(plan->steps[first(plan, PLAN_MAP_IDS)].map.outside, 1900000007);
+	assert_int_equal(plan->steps[first(plan, PLAN_MAP_IDS)].map.count, 1);
 }
 
 static void descriptors_are_the_contract_s(void **state)
@@ -129,7 +186,8 @@ static void descriptors_are_the_contract_s(void **state)
 				       CONTRACT_FD_LISTEN,
 				       CONTRACT_FD_PROGRAM,
 				       CONTRACT_FD_FILTER,
-				       CONTRACT_FD_BLK_IMAGE };
+				       CONTRACT_FD_BLK_IMAGE,
+				       CONTRACT_FD_RESOURCE_MAX };
 	const struct plan *plan = &((struct fixture *)*state)->plan;
 	size_t n = 0;
 
@@ -150,7 +208,7 @@ static void same_input_gives_the_same_plan(void **state)
 	char *error = NULL;
 	char a[128], b[128];
 
-	assert_int_equal(plan_make(fixture->policy, 7, &again, &error), 0);
+	assert_int_equal(plan_make(fixture->policy, &blk_spec, &again, &error), 0);
 	assert_int_equal(again.n_steps, fixture->plan.n_steps);
 	for (size_t i = 0; i < again.n_steps; i++) {
 		plan_step_describe(&again.steps[i], a, sizeof(a));
@@ -171,7 +229,7 @@ static void refuses_policy_with_another_descriptor_limit(void **state)
 		if (rlimit->resource == RLIMIT_NOFILE)
 			rlimit->value.rlim_cur = 64;
 	}
-	assert_true(plan_make(fixture->policy, 7, &plan, &error) < 0);
+	assert_true(plan_make(fixture->policy, &blk_spec, &plan, &error) < 0);
 	assert_non_null(strstr(error, "RLIMIT_NOFILE"));
 	free(error);
 }
@@ -180,10 +238,89 @@ static void refuses_index_beyond_the_users(void **state)
 {
 	const struct fixture *fixture = *state;
 	struct plan plan;
+	struct plan_spec spec = blk_spec;
 	char *error = NULL;
 
-	assert_true(plan_make(fixture->policy, PLAN_UID_RANGE, &plan, &error) < 0);
+	spec.uid_index = PLAN_UID_RANGE;
+	assert_true(plan_make(fixture->policy, &spec, &plan, &error) < 0);
 	free(error);
+}
+
+/* The plan of a file system device. */
+static struct plan fs_plan(struct policy **ret_policy, enum plan_ids ids, unsigned features)
+{
+	struct plan_spec spec = { .uid_index = 7,
+				  .ids = ids,
+				  .tree = true,
+				  .fd_limit = CONTRACT_FD_LIMIT_FS,
+				  .resources = resources,
+				  .n_resources = 1,
+				  .features = features };
+	struct plan plan = { 0 };
+	char *error = NULL;
+
+	if (policy_load("fs", getenv("VMDEV_POLICY_DIR"), ret_policy, &error) < 0 ||
+	    plan_make(*ret_policy, &spec, &plan, &error) < 0)
+		fail_msg("%s", error);
+	return plan;
+}
+
+static bool has(const struct plan *plan, enum plan_step_type type)
+{
+	for (size_t i = 0; i < plan->n_steps; i++)
+		if (plan->steps[i].type == type)
+			return true;
+	return false;
+}
+
+static void host_ids_need_no_user_namespace(void **state)
+{
+	struct policy *policy;
+	struct plan plan = fs_plan(&policy, PLAN_IDS_HOST, 0);
+
+	assert_false(has(&plan, PLAN_MAP_IDS));
+	assert_int_equal(plan.steps[first(&plan, PLAN_CLONE)].clone_flags,
+			 CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS);
+	assert_int_equal(plan.steps[first(&plan, PLAN_IDS)].id, 1900000007);
+	assert_true(plan.steps[first(&plan, PLAN_ROOT)].tree);
+	assert_true(first(&plan, PLAN_PROC) < first(&plan, PLAN_ROOT));
+	policy_free(policy);
+}
+
+static void own_ids_are_a_range_that_no_other_device_has(void **state)
+{
+	struct policy *policy;
+	struct plan plan = fs_plan(&policy, PLAN_IDS_RANGE, 0);
+	const struct plan_step *map = &plan.steps[first(&plan, PLAN_MAP_IDS)];
+
+	assert_true(plan.steps[first(&plan, PLAN_CLONE)].clone_flags & CLONE_NEWUSER);
+	assert_int_equal(map->map.inside, 0);
+	assert_int_equal(map->map.outside, 2000000000 + 7 * 65536);
+	assert_int_equal(map->map.count, 65536);
+	assert_int_equal(plan.steps[first(&plan, PLAN_IDS)].id, 65535);
+	policy_free(policy);
+}
+
+static void only_a_shared_directory_keeps_capabilities(void **state)
+{
+	const struct plan *blk = &((struct fixture *)*state)->plan;
+	struct policy *policy;
+	struct plan fs = fs_plan(&policy, PLAN_IDS_HOST, 0);
+	struct plan nodes;
+	struct plan_spec spec = blk_spec;
+	char *error = NULL;
+
+	assert_int_equal(blk->steps[first(blk, PLAN_CAPABILITIES)].kept, 0);
+	assert_int_equal(__builtin_popcountll(fs.steps[first(&fs, PLAN_CAPABILITIES)].kept), 7);
+	spec.fd_limit = CONTRACT_FD_LIMIT_FS;
+	assert_true(plan_make(policy, &spec, &nodes, &error) < 0);
+	assert_non_null(strstr(error, "capabilities"));
+	free(error);
+	policy_free(policy);
+	nodes = fs_plan(&policy, PLAN_IDS_HOST, POLICY_FEATURE_DEVICE_NODES);
+	assert_int_equal(__builtin_popcountll(nodes.steps[first(&nodes, PLAN_CAPABILITIES)].kept),
+			 8);
+	policy_free(policy);
 }
 
 static void plan_can_be_printed(void **state)
@@ -243,6 +380,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		plan_test(every_kind_of_step_is_there),
 		plan_test(every_step_has_a_reason),
+		plan_test(a_helper_has_its_own_range_of_users_and_no_front_end),
+		plan_test(a_foreign_program_has_no_namespace_of_the_host_s_but_one),
 		plan_test(vmdevd_is_done_before_the_child_begins),
 		plan_test(filter_is_last_before_the_program),
 		plan_test(privileges_go_after_the_last_step_that_needs_them),
@@ -252,6 +391,9 @@ int main(void)
 		plan_test(same_input_gives_the_same_plan),
 		plan_test(refuses_policy_with_another_descriptor_limit),
 		plan_test(refuses_index_beyond_the_users),
+		plan_test(host_ids_need_no_user_namespace),
+		plan_test(own_ids_are_a_range_that_no_other_device_has),
+		plan_test(only_a_shared_directory_keeps_capabilities),
 		plan_test(plan_can_be_printed),
 		cmocka_unit_test(limits_are_read_as_systemd_does),
 		cmocka_unit_test(refuses_limits_that_are_none),

@@ -3,6 +3,8 @@
  *
  *	guest-load --device=/dev/vda [--seconds=N] [--seed=N] [--depth=N] [--threads=N]
  *[--len=BYTES] guest-load --files=DIR [--remount=DEVICE] [--seconds=N] [--seed=N] [--threads=N]
+ *	guest-load --tree=DIR [--known=N] [--seconds=N] [--seed=N] [--threads=N]
+ *	guest-load --examine-tree=DIR		on the host: what is there
  *	guest-load --examine=IMAGE --seed=N	on the host: what an image holds
  *	guest-load --self-test=FILE		on the host: is damage of every kind found?
  *
@@ -16,6 +18,7 @@
 #include "tests/e2e/guest/disk.h"
 #include "tests/e2e/guest/files.h"
 #include "tests/e2e/guest/self-test.h"
+#include "tests/e2e/guest/tree.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -26,8 +29,8 @@
 enum { EXIT_WRONG = 1, EXIT_CANNOT = 2, EXIT_STUCK = 3 };
 
 struct options {
-	const char *device, *files, *remount, *examine, *self_test;
-	unsigned long long seconds, stall, seed, depth, threads, len;
+	const char *device, *files, *remount, *tree, *examine, *examine_tree, *self_test;
+	unsigned long long seconds, stall, seed, depth, threads, len, known;
 };
 
 static int run_disk(const struct options *o)
@@ -84,6 +87,23 @@ static int run_files(const struct options *o)
 	_exit(r); /* a stuck thread must not hold the end up */
 }
 
+static int run_tree(const struct options *o)
+{
+	static struct report report;
+	const struct tree_spec spec = { .dir = o->tree,
+					.seed = o->seed,
+					.threads = (unsigned)o->threads,
+					.known = (unsigned)o->known };
+	int r;
+
+	if (o->threads < 1 || o->threads > 16)
+		return EXIT_CANNOT;
+	report_init(&report, (unsigned)o->seconds, (unsigned)o->stall);
+	r = tree_load(&spec, &report);
+	fflush(stdout);
+	_exit(r); /* a stuck thread must not hold the end up */
+}
+
 static int parse_number(const char *text, unsigned long long *ret_v)
 {
 	char *end;
@@ -102,7 +122,9 @@ static int parse(int argc, char *argv[], struct options *o)
 		{ "device", &o->device, NULL },
 		{ "files", &o->files, NULL },
 		{ "remount", &o->remount, NULL },
+		{ "tree", &o->tree, NULL },
 		{ "examine", &o->examine, NULL },
+		{ "examine-tree", &o->examine_tree, NULL },
 		{ "self-test", &o->self_test, NULL },
 		{ "seconds", NULL, &o->seconds },
 		{ "stall", NULL, &o->stall },
@@ -110,6 +132,7 @@ static int parse(int argc, char *argv[], struct options *o)
 		{ "depth", NULL, &o->depth },
 		{ "threads", NULL, &o->threads },
 		{ "len", NULL, &o->len },
+		{ "known", NULL, &o->known },
 	};
 	enum { N_ROWS = sizeof(rows) / sizeof(*rows) };
 	struct option options[N_ROWS + 1] = { 0 };
@@ -137,6 +160,10 @@ int main(int argc, char *argv[])
 			return run_disk(&o);
 		if (o.files)
 			return run_files(&o);
+		if (o.tree)
+			return run_tree(&o);
+		if (o.examine_tree)
+			return tree_examine(o.examine_tree);
 		if (o.examine)
 			return disk_examine(o.examine, o.seed);
 		if (o.self_test)

@@ -13,7 +13,11 @@ from . import kit
 GUEST_DIR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'guest')
 BUSYBOX = ('/bin/busybox', '/usr/bin/busybox')
 DIRS = ('bin', 'sbin', 'dev', 'proc', 'sys', 'mnt', 'tmp', 'modules', 'etc', 'lib', 'lib64')
-WANTED_MODULES = {'uml': ['virtio_blk'], 'qemu': ['virtio_pci', 'virtio_blk']}
+WANTED_MODULES = {'blk': ['virtio_blk'], 'fs': ['virtiofs'], 'net': ['virtio_net'],
+                  'vsock': ['vmw_vsock_virtio_transport']}
+# More programs, where they are installed: a test that needs one says so.
+MORE_PROGRAMS = {'net': ['/usr/bin/iperf3', '/sbin/ethtool']}
+BUS_MODULES = {'uml': [], 'qemu': ['virtio_pci']}
 
 
 class Archive:
@@ -95,21 +99,26 @@ def module_order(modules, wanted):
     return order
 
 
-def build(path, vmm, modules, load, extra_modules=()):
-    """Writes the initrd for a VMM's kernel to path; load is the static load program."""
+def build(path, vmm, modules, load, device='blk'):
+    """Writes the initrd for a VMM's kernel and a device type to path; load is the static load program."""
     archive = Archive()
     for name in DIRS:
         archive.add_dir(name)
     archive.add_file('bin/busybox', busybox())
     archive.add_file('init', f'{GUEST_DIR}/init')
-    archive.add_file('bin/guest-load', load)
+    archive.add_file(f'bin/{os.path.basename(load)}', load)
     for where in ('/sbin/mke2fs', '/usr/sbin/mke2fs'):
         if os.path.exists(where):
             add_program(archive, 'sbin/mke2fs', where)
             break
     else:
         raise kit.KitError('no mke2fs: install the package e2fsprogs')
-    order = module_order(modules, [*WANTED_MODULES[vmm], *extra_modules])
+    if device == 'net':
+        archive.add_file('bin/guest-traffic', os.path.join(os.path.dirname(load), 'guest-traffic'))
+    for program in MORE_PROGRAMS.get(device, []):
+        if os.path.exists(program):
+            add_program(archive, f'bin/{os.path.basename(program)}', program)
+    order = module_order(modules, [*BUS_MODULES[vmm], *WANTED_MODULES[device]])
     for name in order:
         archive.add_file(f'modules/{name}.ko', module_path(modules, name), 0o644)
     archive.add('modules/order', stat.S_IFREG | 0o644, (' '.join(order) + '\n').encode())

@@ -15,7 +15,8 @@ PACKAGES = {
     'libcap-ng-dev': 'daemon', 'liburing-dev': 'devices', 'libcmocka-dev': 'unit tests',
     'linux-libc-dev': 'devices', 'musl-dev': 'devices',
     'busybox-static': 'guests', 'patchelf': 'guests', 'e2fsprogs': 'guests', 'dpkg': 'guests',
-    'binutils': 'checks', 'debian-archive-keyring': 'guests', 'ca-certificates': 'guests',
+    'iproute2': 'networks of tests', 'iperf3': 'networks of tests', 'passt': 'user-mode networking', 'procps': 'tests',
+    'ethtool': 'networks of tests', 'binutils': 'checks', 'debian-archive-keyring': 'guests', 'ca-certificates': 'guests',
     'qemu-system-x86': 'QEMU guests', 'qemu-system-common': 'benchmarks', 'qemu-utils': 'image locks',
 }
 

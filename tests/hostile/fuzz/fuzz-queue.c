@@ -46,7 +46,6 @@ static bool start(uint8_t flags)
 		.event_idx = flags & 1,
 		.indirect = flags & 2,
 		.log_used = flags & 4,
-		.resume = flags & 8,
 	};
 
 	if (queue_start(&q, &m, &spec, (struct inflight_region *)(void *)(ram + REGION), entries,
