@@ -258,7 +258,21 @@ static int host_socket(const char *path, bool seqpacket, bool listening)
 	return fd;
 }
 
-/* Whose connection it is shows in the order: a listening socket's are accepted as they were made. */
+/* The oldest of those that wait for their connection: a listening socket's are accepted as they were made. */
+static struct vs_stream *first_unaccepted(struct vs_script *s, bool seqpacket)
+{
+	struct vs_stream *first = NULL;
+
+	for (unsigned i = 0; i < VS_STREAMS; i++) {
+		struct vs_stream *t = &s->streams[i];
+
+		if (t->used && !t->by_host && t->host < 0 && t->seqpacket == seqpacket &&
+		    (!first || t->key < first->key))
+			first = t;
+	}
+	return first;
+}
+
 static void host_accept(struct vs_script *s)
 {
 	for (unsigned which = 0; which < 2; which++) {
@@ -266,15 +280,11 @@ static void host_accept(struct vs_script *s)
 
 		while ((fd = accept4(s->listening[which], NULL, NULL,
 				     SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-			unsigned i = 0;
+			struct vs_stream *t = first_unaccepted(s, which);
 
-			while (i < VS_STREAMS &&
-			       !(s->streams[i].used && !s->streams[i].by_host &&
-				 s->streams[i].host < 0 && s->streams[i].seqpacket == which))
-				i++;
-			if (i == VS_STREAMS)
+			if (!t)
 				vd_fail("a connection that nobody asked for");
-			s->streams[i].host = fd;
+			t->host = fd;
 		}
 	}
 }
