@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from . import initrd, kit
+from . import initrd, kit, network
 
 MIB = 1 << 20
 UML_TYPES = {'net': 1, 'blk': 2, 'vsock': 19, 'fs': 26}  # VIRTIO 1.3 §5
@@ -146,6 +146,15 @@ class Guest:
         self.wait(lambda: any(line.startswith('@status ') for line in self.lines[before:]), timeout, f'the end of: {command}')
         *said, status = self.lines[before:]
         return int(status.split()[1]), said
+
+    def run_watched(self, command, timeout=60, interface='eth0'):
+        """
+        The same, and the longest frames that the interface has received and sent meanwhile. It joins none that it receives
+        itself: what comes long has come so.
+        """
+        self.run(f'ethtool -K {interface} gro off')
+        status, said = self.run(f'guest-frames {interface} {command}', timeout)
+        return status, said, network.longest_of(said)
 
     def finish(self, timeout=180):
         """Tells the load to end; returns its result."""

@@ -114,7 +114,8 @@ def build(path, vmm, modules, load, device='blk'):
     else:
         raise kit.KitError('no mke2fs: install the package e2fsprogs')
     if device == 'net':
-        archive.add_file('bin/guest-traffic', os.path.join(os.path.dirname(load), 'guest-traffic'))
+        for name in ('guest-traffic', 'guest-frames'):
+            archive.add_file(f'bin/{name}', os.path.join(os.path.dirname(load), name))
     for program in MORE_PROGRAMS.get(device, []):
         if os.path.exists(program):
             add_program(archive, f'bin/{os.path.basename(program)}', program)

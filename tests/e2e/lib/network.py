@@ -4,6 +4,7 @@ in there, interfaces and addresses, ends with it.
 """
 import contextlib
 import ctypes
+import json
 import os
 import subprocess
 
@@ -34,6 +35,25 @@ def bridge(name, address, mtu=1500):
     ip(f'link add {name} type bridge')
     ip(f'link set {name} up mtu {mtu}')
     ip(f'addr add {address} dev {name}')
+
+
+def longest_of(lines):
+    """What guest-frames says among others' lines: {received, sent}, the length of the longest frame each way."""
+    found = [line for line in lines if line.startswith('@frames ')]
+    if not found:
+        raise NetworkError(f'no frames were watched: {"; ".join(lines[-3:])}')
+    return json.loads(found[-1].partition(' ')[2])
+
+
+@contextlib.contextmanager
+def watched(frames, interface):
+    """Watches an interface of the test's as long as the block lasts; the longest frames, filled in at its end."""
+    longest = {}
+    with subprocess.Popen([frames, interface, 'cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True) as child:
+        yield longest
+        said, _ = child.communicate()  # ends cat, and with it the watching
+    longest.update(longest_of(said.splitlines()))
 
 
 @contextlib.contextmanager
