@@ -2,7 +2,7 @@
  * Does what an attacker inside a device process would do, from inside: system calls made by a
  * running worker or keeper itself.
  *
- *	sandbox-inject worker|keeper PID OUTSIDER-PID [fs-host|fs-own CANARY]
+ *	sandbox-inject worker|keeper PID OUTSIDER-PID [vsock | fs-host|fs-own CANARY]
  *		every attempt of the tables, as TAP
  *	sandbox-inject unfiltered PID OUTSIDER-PID [fs-host|fs-own CANARY]
  *		what must be refused also where the filter allows it, as TAP
@@ -234,8 +234,46 @@ static const struct attempt unfiltered[] = {
 };
 /* clang-format on */
 
+/* Of a device that has connected sockets of others', and no ring: what else could be done with those. */
+/* clang-format off */
+static const struct attempt vsock_attempts[] = {
+	{ "vsock: connect the listening socket to a path", SYS_connect, { 10, ARG_SOCKET, 110 }, "/run/vmdev/bus" },
+	{ "vsock: connect the broker's channel elsewhere", SYS_connect, { 12, ARG_SOCKET, 12 }, "@vmdev" },
+	{ "vsock: bind host programs' socket anew", SYS_bind, { 10, ARG_SOCKET, 12 }, "@vmdev" },
+	{ "vsock: listen with another backlog", SYS_listen, { 10, 4096 }, NULL },
+	{ "vsock: sendto an address", SYS_sendto, { 12, ARG_TEXT, 1, 0, ARG_SOCKET, 12 }, "@vmdev" },
+	{ "vsock: sendmsg", SYS_sendmsg, { 12, ARG_MESSAGE, 0 }, NULL },
+	{ "vsock: recvfrom", SYS_recvfrom, { 12, ARG_ZEROS, 1, MSG_DONTWAIT, 0, 0 }, NULL },
+	{ "vsock: setsockopt SO_PASSCRED of host programs' socket", SYS_setsockopt, { 10, SOL_SOCKET, SO_PASSCRED, ARG_ZEROS, 4 }, NULL },
+	{ "vsock: setsockopt SO_SNDBUF", SYS_setsockopt, { 12, SOL_SOCKET, SO_SNDBUF, ARG_ZEROS, 4 }, NULL },
+	{ "vsock: ioctl FIONREAD", SYS_ioctl, { 12, FIONREAD, ARG_ZEROS }, NULL },
+	{ "vsock: ioctl SIOCGIFCONF", SYS_ioctl, { 10, 0x8912, ARG_ZEROS }, NULL },
+	{ "vsock: a descriptor of a socket's file", SYS_ioctl, { 10, 0x89e0, 0 }, NULL },
+	{ "vsock: getsockopt SO_PEERPIDFD", SYS_getsockopt, { 12, SOL_SOCKET, 77, ARG_ZEROS, ARG_ZEROS }, NULL },
+	{ "vsock: an io_uring", SYS_io_uring_setup, { 8, ARG_ZEROS }, NULL },
+	{ "vsock: splice", SYS_splice, { 12, 0, 2, 0, 1, 0 }, NULL },
+	{ "vsock: sendfile of guest memory", SYS_sendfile, { 12, 6, 0, 1 }, NULL },
+	{ "vsock: vmsplice", SYS_vmsplice, { 2, ARG_IOVEC, 1, 0 }, NULL },
+	{ "vsock: fcntl F_DUPFD", SYS_fcntl, { 12, F_DUPFD, 48 }, NULL },
+	{ "vsock: fcntl F_SETLEASE", SYS_fcntl, { 6, F_SETLEASE, F_WRLCK }, NULL },
+	{ "vsock: madvise that poisons memory", SYS_madvise, { ARG_ZEROS, 4096, 100 }, NULL },
+	{ "vsock: pwrite to the program", SYS_pwrite64, { 5, ARG_TEXT, 1, 0 }, "x" },
+	{ "vsock: pread of the filter", SYS_pread64, { 7, ARG_ZEROS, 1, 0 }, NULL },
+	{ "vsock: close the filter", SYS_close, { 7 }, NULL, NOTHING },
+	{ "vsock: close the listening socket", SYS_close, { 10 }, NULL, NOTHING },
+	{ "vsock: a memfd", SYS_memfd_create, { ARG_TEXT, 0 }, "x", NOTHING },
+	{ "vsock: dup2 over the program", SYS_dup2, { 6, 5 }, NULL, NOTHING },
+	{ "vsock: getpeername of the broker's channel", SYS_getpeername, { 12, ARG_ZEROS, ARG_ZEROS }, NULL, NOTHING },
+};
+/* clang-format on */
+
 /* Whose sandbox it is. */
-enum ids { BLK, FS_HOST, FS_OWN };
+enum ids { BLK, VSOCK, FS_HOST, FS_OWN };
+
+static bool is_fs(enum ids ids)
+{
+	return ids == FS_HOST || ids == FS_OWN;
+}
 
 struct target {
 	pid_t pid;
@@ -560,7 +598,7 @@ static size_t try_all(struct target *t, const struct attempt *table, size_t n, b
 		long result = 0;
 		bool refused, good;
 
-		if (t->ids != BLK && a->keeper == OTHERWISE) {
+		if (is_fs(t->ids) && a->keeper == OTHERWISE) {
 			printf("ok %zu - %s # SKIP a file system device may: see below\n", i + 1,
 			       a->what);
 			continue;
@@ -732,8 +770,10 @@ static int ask(struct target *t, bool keeper)
 
 	attach(t);
 	n_bad = try_all(t, attempts, N(attempts), keeper);
-	if (t->ids != BLK)
+	if (is_fs(t->ids))
 		n_bad += try_fs(t, fs_attempts, fs_n_attempts, keeper);
+	if (t->ids == VSOCK)
+		n_bad += try_all(t, vsock_attempts, N(vsock_attempts), keeper);
 	detach(t);
 	return n_bad == 0 ? 0 : 1;
 }
@@ -743,8 +783,8 @@ static int ask_unfiltered(struct target *t)
 	size_t n_bad;
 
 	attach(t);
-	n_bad = t->ids == BLK ? try_all(t, unfiltered, N(unfiltered), true)
-			      : try_fs(t, fs_unfiltered, fs_n_unfiltered, false);
+	n_bad = is_fs(t->ids) ? try_fs(t, fs_unfiltered, fs_n_unfiltered, false)
+			      : try_all(t, unfiltered, N(unfiltered), true);
 	detach(t);
 	return n_bad == 0 ? 0 : 1;
 }
@@ -906,10 +946,10 @@ int main(int argc, char **argv)
 		t.pid = parse_pid(argv[2]);
 		return trip(&t, parse_pid(argv[3]));
 	}
-	if (argc == 4 || argc == 6) {
+	if (argc == 4 || (argc == 5 && strcmp(argv[4], "vsock") == 0) || argc == 6) {
 		t.pid = parse_pid(argv[2]);
 		t.outsider = parse_pid(argv[3]);
-		t.ids = argc == 6 ? parse_ids(argv[4]) : BLK;
+		t.ids = argc == 6 ? parse_ids(argv[4]) : argc == 5 ? VSOCK : BLK;
 		t.canary = t.number = argc == 6 ? argv[5] : "";
 		if (strcmp(argv[1], "unfiltered") == 0)
 			return ask_unfiltered(&t);
@@ -921,7 +961,7 @@ int main(int argc, char **argv)
 			return ask(&t, strcmp(argv[1], "keeper") == 0);
 	}
 	fprintf(stderr, "usage: sandbox-inject worker|keeper|unfiltered PID OUTSIDER-PID "
-			"[fs-host|fs-own CANARY]\n"
+			"[vsock | fs-host|fs-own CANARY]\n"
 			"       sandbox-inject guest-fd|guest-socket PID OUTSIDER-PID "
 			"fs-host|fs-own NUMBER\n"
 			"       sandbox-inject trip PID\n"
