@@ -101,6 +101,18 @@ static inline void thread_set_down(struct thread *t)
 	__atomic_store_n(&t->shared->suspect, 0, __ATOMIC_RELAXED);
 }
 
+/* The model: what is in hand, so that something else can be for a while; and that again. */
+static inline uint32_t thread_in_hand(const struct thread *t)
+{
+	return __atomic_load_n(&t->shared->suspect, __ATOMIC_RELAXED);
+}
+
+static inline void thread_hand_back(struct thread *t, uint32_t in_hand)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	__atomic_store_n(&t->shared->suspect, in_hand, __ATOMIC_RELAXED);
+}
+
 /* The model: can one more step be submitted, to either ring? */
 bool thread_has_room(const struct thread *t);
 

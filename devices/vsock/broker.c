@@ -102,6 +102,8 @@ static bool take_answer(struct vsock *v, struct wire_reader *r, int fd)
 	__atomic_store_n(&c->fd, fd, __ATOMIC_RELEASE);
 	CRASH_POINT("vsock.broker.given");
 	host_watch(v, c);
+	if (c->state != CONN_ASKED)
+		return true; /* it cannot be watched, and was reset */
 	if (other_guest) {
 		c->origin = ORIGIN_GUEST_TO_PEER;
 		conn_deadline(v, c, PEER_MS);
@@ -165,6 +167,16 @@ static void act(struct vsock *v)
 	CRASH_POINT("vsock.broker.acted");
 	if (!taken && fd >= 0)
 		fd_close(fd);
+}
+
+/*
+ * At once: before anything else has an end, above all the connection that the dead worker may have made of it, whose number could
+ * then be something else's.
+ */
+void broker_recover_letter(struct vsock *v)
+{
+	if (v->store->letter.part.msg_len > 0)
+		act(v);
 }
 
 static int receive(struct vsock *v)

@@ -19,5 +19,8 @@ uint32_t broker_read(struct vsock *v);
 
 void broker_recover_ask(struct vsock *v, struct conn *c);
 
+/* What was received, and perhaps acted on already. */
+void broker_recover_letter(struct vsock *v);
+
 /* The descriptor in a letter that has not been acted on; -1: none. */
 int broker_letter_fd(const struct letter *l);

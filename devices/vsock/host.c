@@ -398,7 +398,7 @@ static void recover_hand(struct vsock *v)
 
 	switch ((enum hand_kind)h->kind) {
 	case HAND_CREATE:
-		if (c->state != CONN_FREE && h->heads[0] < QUEUE_MAX_SIZE)
+		if (c->state != CONN_FREE)
 			v->store->tx_done[h->heads[0]] = 1;
 		break;
 	case HAND_FLUSH:
@@ -417,8 +417,7 @@ static void recover_hand(struct vsock *v)
 		break;
 	case HAND_RUN:
 		/* Its packets are marked in their order: with the last one all is done. */
-		if (h->n_heads > 0 && h->heads[h->n_heads - 1] < QUEUE_MAX_SIZE &&
-		    v->store->tx_done[h->heads[h->n_heads - 1]])
+		if (v->store->tx_done[h->heads[h->n_heads - 1]])
 			break;
 		return;
 	case HAND_ACCEPT: /* host_recover_accept() */
@@ -432,6 +431,7 @@ static void recover_hand(struct vsock *v)
 void host_recover(struct vsock *v)
 {
 	recover_hand(v);
+	broker_recover_letter(v);
 	v->mail = true;
 	v->backlog[0] = v->backlog[1] = true;
 	for (uint32_t i = 0; i < v->store->n_conns; i++) {

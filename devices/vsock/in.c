@@ -644,6 +644,10 @@ static void resume_slot(struct vsock *v, struct slot *s)
 	}
 	switch ((enum slot_kind)s->kind) {
 	case SLOT_DATA:
+		if (s->part.msg_len == 0) { /* nothing was received: its buffers are put back */
+			__atomic_store_n(&s->kind, SLOT_NONE, __ATOMIC_RELEASE);
+			break;
+		}
 		if (c)
 			c->given = s->start + s->part.msg_len;
 		push_data(v, s, &b);
@@ -676,7 +680,8 @@ void in_resume(struct vsock *v)
 		if (s->kind == SLOT_NONE)
 			continue;
 		resume_slot(v, s);
-		v->n_slots = i + 1;
+		if (s->kind != SLOT_NONE)
+			v->n_slots = i + 1;
 	}
 	for (uint32_t i = r->n_resubmit; i-- > 0;)
 		if (queue_is_taken(&r->queue, r->resubmit[i].head))

@@ -298,10 +298,12 @@ void out_send_run(struct vsock *v)
 {
 	struct run *run = &v->run;
 	struct conn *c = conn_at(v, run->conn);
-	uint32_t offset = 0;
+	uint32_t offset = 0, in_hand;
 
 	if (run->n == 0)
 		return;
+	in_hand = thread_in_hand(v->thread);
+	thread_take_up(v->thread, v->tx, run->heads[0]);
 	put_on_record(v, c);
 	if (offered_directly(c, run->ends[0]) && run->len > 0)
 		offer_run(v, c);
@@ -309,6 +311,7 @@ void out_send_run(struct vsock *v)
 		for (uint32_t i = 0; i < run->n; i++) {
 			uint32_t next = i + 1 < run->n ? run->first_iov[i + 1] : run->n_iov;
 
+			thread_take_up(v->thread, v->tx, run->heads[i]);
 			settle_packet(v, c, i, offset, run->iov + run->first_iov[i],
 				      next - run->first_iov[i], run->ends[i]);
 			offset += run->lens[i];
@@ -320,6 +323,7 @@ void out_send_run(struct vsock *v)
 	}
 	hand_end(v);
 	give_back_run(v);
+	thread_hand_back(v->thread, in_hand);
 	if (c->state != CONN_OPEN)
 		return;
 	/* A message that has come together, or what nobody is going to tell us there is room for. */
@@ -328,7 +332,7 @@ void out_send_run(struct vsock *v)
 	conn_offer_credit(v, c);
 }
 
-bool out_resume(struct vsock *v, uint16_t head, const struct packet *p, const struct iovec *iov,
+bool out_resume(struct vsock *v, uint16_t head, const struct packet *p, struct iovec *iov,
 		uint32_t n)
 {
 	struct hand *h = &v->store->hand;
@@ -339,24 +343,28 @@ bool out_resume(struct vsock *v, uint16_t head, const struct packet *p, const st
 		return false;
 	while (i < h->n_heads && h->heads[i] != head)
 		offset += h->lens[i++];
-	if (i == h->n_heads)
+	if (i == h->n_heads || c->state != CONN_OPEN || p->len != h->lens[i])
 		return false;
-	if (c->state != CONN_OPEN) {
-		v->store->tx_done[head] = 1;
-	} else if (p->len != h->lens[i]) {
-		conn_reset(v, c, "the guest changed a packet that was being sent");
-		v->store->tx_done[head] = 1;
-	} else {
-		if (hand_moved(v) > 0)
-			c->forwarded = h->start + hand_moved(v);
-		settle_packet(v, c, i, offset, iov, n, (p->flags & VIRTIO_VSOCK_SEQ_EOM) != 0);
-	}
+	if (hand_moved(v) > 0)
+		c->forwarded = h->start + hand_moved(v);
+	packet_trim(iov, n, PACKET_HEADER_LEN, p->len);
+	settle_packet(v, c, i, offset, iov, n, (p->flags & VIRTIO_VSOCK_SEQ_EOM) != 0);
 	if (i + 1 < h->n_heads)
 		return true;
-	if (c->state == CONN_OPEN)
-		settle_run(v, c);
+	settle_run(v, c);
 	hand_end(v);
-	if (c->state == CONN_OPEN)
-		set_add(&v->blocked, conn_index(v, c));
+	set_add(&v->blocked, conn_index(v, c));
 	return true;
+}
+
+void out_give_up(struct vsock *v)
+{
+	struct hand *h = &v->store->hand;
+	struct conn *c = conn_at(v, h->conn);
+
+	if (h->kind != HAND_RUN)
+		return;
+	if (c->state != CONN_FREE)
+		conn_reset(v, c, "what was being sent is not known any more");
+	hand_end(v);
 }

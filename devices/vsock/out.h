@@ -20,7 +20,7 @@
  *	ended
  *
  * A successor begins where this stopped, packet by packet (out_resume): it finds the same chains, since none has been
- * given back.
+ * given back. If it does not find them, it cannot know what was sent (out_give_up).
  */
 #pragma once
 
@@ -44,11 +44,17 @@ void out_send_run(struct vsock *v);
 uint32_t out_room(const struct vsock *v, const struct conn *c);
 
 /*
- * A dead worker's run: is head one of its packets? Then it is dealt with, payload in iov[0..n), given
+ * A dead worker's run: is head one of its packets, and is that what it was? Then it is dealt with, the packet in iov[0..n), given
  * back by the caller.
  */
-bool out_resume(struct vsock *v, uint16_t head, const struct packet *p, const struct iovec *iov,
+bool out_resume(struct vsock *v, uint16_t head, const struct packet *p, struct iovec *iov,
 		uint32_t n);
+
+/*
+ * If there still is such a run: it cannot be finished. The guest has changed what it had given away, or it crashes the device,
+ * or the state says of it what is not so. Its connection is reset.
+ */
+void out_give_up(struct vsock *v);
 
 /* The socket may take more of the buffer. */
 void out_flush(struct vsock *v, struct conn *c);

@@ -221,6 +221,7 @@ uint32_t packets_take(struct vsock *v)
 {
 	uint32_t n = 0, bytes = 0;
 
+	out_give_up(v); /* none of its packets was in flight */
 	while (n < TAKE_BATCH && bytes < TAKE_BYTES && in_can_refuse(v)) {
 		struct chain c = spare_chain(v);
 
@@ -246,19 +247,16 @@ static void resume_packet(struct vsock *v, uint16_t head)
 
 	/* Its descriptors were changed: there is nothing that could be known of it. */
 	if (queue_load_again(&v->tx->queue, head, &c) != QUEUE_OK) {
+		out_give_up(v);
 		give_back(v, head);
 		return;
 	}
 	verdict = packet_load(&p, c.iov, c.n_readable, c.readable_len);
-	if (v->store->hand.kind == HAND_RUN && verdict != PACKET_OK)
-		p.len = UINT32_MAX; /* not what it was */
-	if (v->store->hand.kind == HAND_RUN) {
-		packet_trim(c.iov, c.n_readable, PACKET_HEADER_LEN, p.len);
-		if (out_resume(v, head, &p, c.iov, c.n_readable)) {
-			give_back(v, head);
-			return;
-		}
+	if (verdict == PACKET_OK && out_resume(v, head, &p, c.iov, c.n_readable)) {
+		give_back(v, head);
+		return;
 	}
+	out_give_up(v);
 	take_packet(v, &c);
 	out_send_run(v);
 }
@@ -287,6 +285,7 @@ void packets_poison(struct vsock *v, uint16_t head)
 		conn = conn_find(v, p.dst_cid, p.dst_port, p.src_port);
 	if (conn)
 		conn_reset(v, conn, "a packet of it crashes the device");
+	out_give_up(v);
 	give_back(v, head);
 	thread_set_down(v->thread);
 }

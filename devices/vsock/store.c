@@ -26,49 +26,94 @@ static bool conn_possible(const struct conn *c)
 		return false;
 	if (c->type != VIRTIO_VSOCK_TYPE_STREAM && c->type != VIRTIO_VSOCK_TYPE_SEQPACKET)
 		return false;
-	return c->origin <= ORIGIN_GUEST_TO_PEER;
+	return c->origin <= ORIGIN_GUEST_TO_PEER && c->pending < DUE_RST << 1;
 }
 
-static bool hand_possible(const struct hand *h)
+/* The packets of a run: what they hold together is what the run does. */
+static bool run_possible(const struct hand *h)
 {
-	if (h->kind >= HAND_N_KINDS)
+	uint32_t left = h->len;
+
+	if (h->n_heads == 0 || h->n_heads > STORE_RUN || h->len > STORE_BUFFER_LEN)
 		return false;
+	for (uint32_t i = 0; i < h->n_heads; i++) {
+		if (h->heads[i] >= QUEUE_MAX_SIZE || h->lens[i] > left)
+			return false;
+		left -= h->lens[i];
+	}
+	return left == 0;
+}
+
+static bool hand_possible(const struct store *s)
+{
+	const struct hand *h = &s->hand;
+
 	if (h->kind == HAND_NONE)
 		return true;
-	return h->conn < STORE_CONNS && h->n_heads <= STORE_RUN && h->part.msg_len <= h->len &&
-	       (h->kind == HAND_RUN || h->kind == HAND_FLUSH ? h->len <= STORE_BUFFER_LEN
-							     : h->len <= STORE_TEXT);
+	if (h->kind >= HAND_N_KINDS || h->conn >= s->n_conns || h->part.msg_len > h->len)
+		return false;
+	if (h->kind == HAND_RUN)
+		return run_possible(h);
+	if (h->kind == HAND_CREATE)
+		return h->heads[0] < QUEUE_MAX_SIZE;
+	return h->len <= (h->kind == HAND_FLUSH ? STORE_BUFFER_LEN : STORE_TEXT);
 }
 
 /*
- * Between the stores of a run, "forwarded" is ahead of "taken" by at most what the run holds; the
- * hand settles that before anything else is done.
+ * Between the stores of a run, "forwarded" is ahead of "taken" by at most what the run holds, and in the end all that it
+ * holds has to fit into the buffer behind what is there; the hand settles that before anything else is done.
  */
 static bool positions_possible(const struct store *s, uint32_t i)
 {
 	const struct conn *c = &s->conns[i];
 	const struct hand *h = &s->hand;
+	uint64_t end = h->start + h->len;
 
-	if (c->state == CONN_FREE || c->taken - c->forwarded <= STORE_BUFFER_LEN)
+	if (c->state == CONN_FREE)
 		return true;
-	return h->kind == HAND_RUN && h->conn == i && c->taken == h->start &&
-	       c->forwarded - h->start <= h->len;
+	if (h->kind == HAND_RUN && h->conn == i && c->state == CONN_OPEN)
+		return (c->taken == h->start || c->taken == end) &&
+		       end - c->forwarded <= STORE_BUFFER_LEN;
+	return c->taken - c->forwarded <= STORE_BUFFER_LEN;
+}
+
+static bool slot_possible(const struct store *s, const struct slot *slot)
+{
+	if (slot->kind == SLOT_NONE)
+		return true;
+	return slot->kind < SLOT_N_KINDS && slot->n_heads <= STORE_SLOT_HEADS &&
+	       (slot->kind == SLOT_STRAY || slot->conn < s->n_conns) && slot->conn < STORE_CONNS;
+}
+
+/* No two connections have one descriptor: whoever ends first would close the other's, or what comes in its place. */
+static bool fds_possible(const struct store *s)
+{
+	uint64_t seen[CONTRACT_FD_LIMIT_VSOCK / 64] = { 0 };
+
+	for (uint32_t i = 0; i < s->n_conns; i++) {
+		const struct conn *c = &s->conns[i];
+		uint64_t bit = UINT64_C(1) << (c->fd & 63);
+
+		if (c->state == CONN_FREE || c->fd == IMAGE_NO_FD)
+			continue;
+		if (seen[c->fd / 64] & bit)
+			return false;
+		seen[c->fd / 64] |= bit;
+	}
+	return true;
 }
 
 bool store_check(const struct store *s)
 {
-	if (s->n_conns > STORE_CONNS || !hand_possible(&s->hand) ||
-	    s->stray_head - s->stray_tail > STORE_STRAYS)
+	if (s->n_conns > STORE_CONNS || !hand_possible(s) ||
+	    s->stray_head - s->stray_tail > STORE_STRAYS ||
+	    s->reset_due >= (uint32_t)STORE_RESET_IN + QUEUE_MAX_SIZE)
 		return false;
-	for (uint32_t i = 0; i < STORE_SLOTS; i++) {
-		const struct slot *slot = &s->slots[i];
-
-		if (slot->kind >= SLOT_N_KINDS || slot->n_heads > STORE_SLOT_HEADS ||
-		    slot->conn >= STORE_CONNS)
+	for (uint32_t i = 0; i < STORE_SLOTS; i++)
+		if (!slot_possible(s, &s->slots[i]))
 			return false;
-	}
 	for (uint32_t i = 0; i < s->n_conns; i++)
 		if (!conn_possible(&s->conns[i]) || !positions_possible(s, i))
 			return false;
-	return true;
+	return fds_possible(s);
 }

@@ -39,6 +39,13 @@ enum {
 	STORE_TEXT = 64,
 };
 
+/* What of it the driver is to be told by an event (store.reset_due). */
+enum {
+	STORE_RESET_NONE = 0,
+	STORE_RESET_DUE,
+	STORE_RESET_IN, /* and the head of the buffer: it is on its way */
+};
+
 enum conn_state {
 	CONN_FREE = 0,
 	CONN_LINE,	/* a host program has connected; its CONNECT line is awaited */
@@ -167,7 +174,8 @@ struct store {
 	uint32_t next_port;
 	uint32_t padding;
 	uint64_t next_serial;
-	uint32_t reset_due; /* the driver is to be told that all connections are gone */
+	uint32_t
+		reset_due; /* the driver is to be told that all connections are gone: STORE_RESET_* */
 	uint16_t ring_idx[CONTRACT_VSOCK_QUEUES]; /* used.idx when last published */
 	/* RSTs for packets that no connection is for; head and tail run freely */
 	uint32_t stray_head, stray_tail;

@@ -1,6 +1,7 @@
 /* The vsock device model: configuration space, turns of the thread, rings, set-up. See vsock.h. */
 #include "devices/vsock/vsock.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -126,6 +127,7 @@ static uint32_t take_rx(struct vsock *v)
 	/* There is one hand only, and a dead worker's run may still be in it. */
 	if (resuming(v))
 		return 0;
+	out_give_up(v); /* none of its packets was in flight */
 	host_look(v);
 	n = broker_read(v);
 	broker_ask(v);
@@ -140,19 +142,52 @@ static uint32_t take_rx(struct vsock *v)
 	return n + more_due(v);
 }
 
+static void push_event(struct vsock *v, const struct chain *c)
+{
+	const struct virtio_vsock_event e = { .id = htole32(VIRTIO_VSOCK_EVENT_TRANSPORT_RESET) };
+
+	__atomic_store_n(&v->store->reset_due, STORE_RESET_IN + c->head, __ATOMIC_RELEASE);
+	thread_push(v->thread, v->event, c->head,
+		    (uint32_t)iov_write(c->iov, c->n_writable, 0, &e, sizeof(e)));
+}
+
+static struct chain event_chain(struct vsock *v)
+{
+	return (struct chain){ .iov = v->iov, .iov_max = VSOCK_IOV_MAX };
+}
+
 /* VIRTIO 1.3 §5.10.6.7: all connections are gone, and the driver cannot know it. */
 static uint32_t take_event(struct vsock *v)
 {
-	const struct virtio_vsock_event e = { .id = VIRTIO_VSOCK_EVENT_TRANSPORT_RESET };
-	struct chain c = { .iov = v->iov, .iov_max = VSOCK_IOV_MAX };
+	struct chain c = event_chain(v);
 
-	if (!v->store->reset_due || queue_pop(&v->event->queue, &c) != QUEUE_OK)
+	if (v->store->reset_due != STORE_RESET_DUE || queue_pop(&v->event->queue, &c) != QUEUE_OK)
 		return 0;
 	thread_taken(v->thread, v->event);
-	v->store->reset_due = 0;
-	thread_push(v->thread, v->event, c.head,
-		    (uint32_t)iov_write(c.iov, c.n_writable, 0, &e, sizeof(e)));
+	push_event(v, &c);
 	return 1;
+}
+
+/* The dead worker's event was on its way in this buffer; any other has nothing in it. */
+static void resume_event(struct vsock *v, uint16_t head)
+{
+	struct chain c = event_chain(v);
+
+	if (v->store->reset_due == (uint32_t)STORE_RESET_IN + head &&
+	    queue_load_again(&v->event->queue, head, &c) == QUEUE_OK)
+		push_event(v, &c);
+	else
+		thread_put_back(v->thread, v->event, head);
+}
+
+/* It has been published, or what it was in is not there any more. */
+static void event_recover(struct vsock *v, const struct queue *q)
+{
+	uint32_t head = v->store->reset_due - STORE_RESET_IN;
+
+	if (v->store->reset_due >= STORE_RESET_IN &&
+	    (head >= q->size || !queue_is_taken(q, (uint16_t)head)))
+		v->store->reset_due = 0;
 }
 
 static uint32_t take(struct device *d, struct thread *t, struct vring *r)
@@ -179,7 +214,7 @@ static bool wants(struct device *d, const struct thread *t, const struct vring *
 	case VSOCK_TX:
 		return in_can_refuse(v);
 	default:
-		return v->store->reset_due;
+		return v->store->reset_due == STORE_RESET_DUE;
 	}
 }
 
@@ -189,6 +224,8 @@ static void published(struct device *d, struct thread *t)
 
 	in_published(v);
 	packets_published(v);
+	if (v->store->reset_due >= STORE_RESET_IN)
+		v->store->reset_due = 0;
 	for (uint32_t i = 0; i < t->n_vrings; i++)
 		if (t->vrings[i]->attached)
 			v->store->ring_idx[t->vrings[i]->index] = t->vrings[i]->queue.used_idx;
@@ -208,7 +245,7 @@ static void begin_ring(struct vsock *v, const struct vring *r)
 	if (r->index == VSOCK_EVENT || v->store->ring_idx[r->index] == idx)
 		return;
 	if (v->store->ring_idx[r->index] == 0 && v->store->n_conns == 0)
-		v->store->reset_due = 1;
+		v->store->reset_due = STORE_RESET_DUE;
 	conn_drop_all(v);
 }
 
@@ -235,6 +272,8 @@ static void ring_attached(struct device *d, struct thread *t, struct vring *r)
 		begin_ring(v, r);
 	else if (r->index == VSOCK_RX)
 		in_recover(v);
+	else if (r->index == VSOCK_EVENT)
+		event_recover(v, &r->queue);
 	if (r->index == VSOCK_TX)
 		forget_done(v, r);
 	v->store->ring_idx[r->index] = r->queue.used_idx;
@@ -249,7 +288,7 @@ static void resubmit(struct device *d, struct thread *t, struct vring *r, uint16
 	else if (r->index == VSOCK_TX)
 		packets_resume(v, head);
 	else
-		thread_put_back(t, r, head);
+		resume_event(v, head);
 }
 
 static void poison(struct device *d, struct thread *t, struct vring *r, uint16_t head)

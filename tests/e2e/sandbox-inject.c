@@ -243,6 +243,7 @@ static const struct attempt vsock_attempts[] = {
 	{ "vsock: listen with another backlog", SYS_listen, { 10, 4096 }, NULL },
 	{ "vsock: sendto an address", SYS_sendto, { 12, ARG_TEXT, 1, 0, ARG_SOCKET, 12 }, "@vmdev" },
 	{ "vsock: sendmsg", SYS_sendmsg, { 12, ARG_MESSAGE, 0 }, NULL },
+	{ "vsock: read of the broker's channel", SYS_read, { 12, ARG_ZEROS, 1 }, NULL },
 	{ "vsock: recvfrom", SYS_recvfrom, { 12, ARG_ZEROS, 1, MSG_DONTWAIT, 0, 0 }, NULL },
 	{ "vsock: setsockopt SO_PASSCRED of host programs' socket", SYS_setsockopt, { 10, SOL_SOCKET, SO_PASSCRED, ARG_ZEROS, 4 }, NULL },
 	{ "vsock: setsockopt SO_SNDBUF", SYS_setsockopt, { 12, SOL_SOCKET, SO_SNDBUF, ARG_ZEROS, 4 }, NULL },

@@ -136,7 +136,9 @@ static void a_state_that_cannot_be_is_refused(void **state)
 	s.conns[0].fd = 100;
 	s.conns[0].forwarded = 5;
 	assert_false(store_check(&s));
-	s.hand = (struct hand){ .kind = HAND_RUN, .len = 5, .part = { .msg_len = 5 } };
+	s.hand = (struct hand){
+		.kind = HAND_RUN, .len = 5, .n_heads = 1, .lens = { 5 }, .part = { .msg_len = 5 }
+	};
 	assert_true(store_check(&s));
 	s.hand.part.msg_len = 6;
 	assert_false(store_check(&s));
@@ -149,6 +151,87 @@ static void a_state_that_cannot_be_is_refused(void **state)
 	assert_false(store_check(&s));
 }
 
+static struct store sound;
+
+/* Two connections, and a run of two packets for the second one. */
+static void make_sound(void)
+{
+	memset(&sound, 0, offsetof(struct store, ends));
+	sound.n_conns = 2;
+	for (int i = 0; i < 2; i++)
+		sound.conns[i] = (struct conn){ .state = CONN_OPEN,
+						.fd = 100 + i,
+						.type = VIRTIO_VSOCK_TYPE_STREAM };
+	sound.hand = (struct hand){ .kind = HAND_RUN,
+				    .conn = 1,
+				    .len = 10,
+				    .n_heads = 2,
+				    .heads = { 3, 4 },
+				    .lens = { 4, 6 } };
+	assert_true(store_check(&sound));
+}
+
+static void what_is_in_hand_has_to_add_up(void **state)
+{
+	make_sound();
+	sound.hand.heads[1] = QUEUE_MAX_SIZE;
+	assert_false(store_check(&sound));
+	make_sound();
+	sound.hand.lens[1] = 7; /* more than the run */
+	assert_false(store_check(&sound));
+	make_sound();
+	sound.hand.lens[0] = UINT32_MAX - 1; /* and it wraps */
+	sound.hand.lens[1] = 12;
+	assert_false(store_check(&sound));
+	make_sound();
+	sound.hand.n_heads = 0;
+	assert_false(store_check(&sound));
+	make_sound();
+	sound.hand.conn = 2; /* of which nothing is known */
+	assert_false(store_check(&sound));
+	make_sound();
+	sound.hand = (struct hand){ .kind = HAND_CREATE, .conn = 1, .heads = { QUEUE_MAX_SIZE } };
+	assert_false(store_check(&sound));
+}
+
+static void a_run_has_room_behind_what_is_buffered(void **state)
+{
+	make_sound();
+	sound.conns[1].taken = sound.hand.start = STORE_BUFFER_LEN - 10;
+	assert_true(store_check(&sound));
+	sound.conns[1].taken = sound.hand.start = STORE_BUFFER_LEN - 9;
+	assert_false(store_check(&sound));
+	/* Between its last stores. */
+	make_sound();
+	sound.conns[1].taken = sound.conns[1].forwarded = 10;
+	assert_true(store_check(&sound));
+	sound.conns[1].taken = sound.conns[1].forwarded = 11;
+	assert_false(store_check(&sound));
+}
+
+static void a_descriptor_is_of_one_connection(void **state)
+{
+	make_sound();
+	sound.conns[0].fd = sound.conns[1].fd;
+	assert_false(store_check(&sound));
+	sound.conns[0].fd = sound.conns[1].fd = -1;
+	assert_true(store_check(&sound));
+}
+
+static void what_is_on_its_way_is_of_a_known_connection(void **state)
+{
+	make_sound();
+	sound.slots[5] = (struct slot){ .kind = SLOT_CONTROL, .conn = 2 };
+	assert_false(store_check(&sound));
+	sound.slots[5].conn = 1;
+	assert_true(store_check(&sound));
+	sound.conns[0].pending = DUE_RST << 1;
+	assert_false(store_check(&sound));
+	make_sound();
+	sound.reset_due = STORE_RESET_IN + QUEUE_MAX_SIZE;
+	assert_false(store_check(&sound));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +242,10 @@ int main(void)
 		cmocka_unit_test(a_header_may_lie_in_pieces),
 		cmocka_unit_test(trimming_leaves_exactly_the_payload),
 		cmocka_unit_test(a_state_that_cannot_be_is_refused),
+		cmocka_unit_test(what_is_in_hand_has_to_add_up),
+		cmocka_unit_test(a_run_has_room_behind_what_is_buffered),
+		cmocka_unit_test(a_descriptor_is_of_one_connection),
+		cmocka_unit_test(what_is_on_its_way_is_of_a_known_connection),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

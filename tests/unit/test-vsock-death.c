@@ -1,0 +1,304 @@
+/*
+ * The vsock device at what crash points do not reach: a guest that changes what its device was about while nobody served it, requests
+ * that crash it, letters that were acted on already, states that no worker of ours would leave.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "devices/base/crash.h"
+#include "devices/process/worker.h"
+#include "tests/unit/unit.h"
+#include "tests/unit/vsock-bench.h"
+
+enum { PORT = 1024, TEXT_LEN = 6, LETTER_LEN = 24 /* of an INCOMING */ };
+
+static const uint8_t text[TEXT_LEN] = "abcdef";
+
+static int send_data(uint32_t port, const void *bytes, uint32_t len)
+{
+	struct virtio_vsock_hdr h = bench_header(VIRTIO_VSOCK_OP_RW, port, BENCH_HOST_PORT);
+
+	h.len = len;
+	return bench_send(&h, bytes, len);
+}
+
+/* Is the guest told that this connection is over? What else it is told is left aside. */
+static bool is_reset(uint32_t port)
+{
+	struct virtio_vsock_hdr h;
+	uint8_t payload[BENCH_RX_LEN];
+	bool found = false;
+
+	while (bench_receive(&h, payload))
+		found |= h.op == VIRTIO_VSOCK_OP_RST && h.dst_port == port;
+	return found;
+}
+
+static bool is_gone(int host)
+{
+	uint8_t byte;
+
+	return recv(host, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+/* All of two packets is on record, as after the first steps of out_send_run(); nothing has been moved. */
+static void leave_a_run(int a, int c)
+{
+	struct store *s = bench_store();
+
+	s->hand.heads[0] = (uint16_t)a;
+	s->hand.heads[1] = (uint16_t)c;
+	s->hand.lens[0] = s->hand.lens[1] = TEXT_LEN;
+	s->hand.n_heads = 2;
+	s->hand.conn = 0;
+	s->hand.start = s->conns[0].taken;
+	s->hand.len = 2 * TEXT_LEN;
+	s->hand.part.msg_len = 0;
+	s->hand.kind = HAND_RUN;
+	s->tx_done[a] = s->tx_done[c] = 0;
+}
+
+/* Two packets have been popped, and are in flight, with a run of them on record. */
+static int interrupted_run(int heads[2])
+{
+	int host;
+
+	assert_true(bench_session(0));
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_STREAM);
+	shutdown(host, SHUT_RD); /* of no interest here */
+	heads[0] = send_data(PORT, text, TEXT_LEN);
+	heads[1] = send_data(PORT, text, TEXT_LEN);
+	bench_pop(VSOCK_TX, 2);
+	leave_a_run(heads[0], heads[1]);
+	return host;
+}
+
+static void still_serves(void)
+{
+	int host = bench_open(PORT + 7, VIRTIO_VSOCK_TYPE_STREAM);
+	uint8_t got[TEXT_LEN + 1];
+
+	assert_true(send_data(PORT + 7, text, TEXT_LEN) >= 0);
+	bench_turn();
+	assert_int_equal(recv(host, got, sizeof(got), MSG_DONTWAIT), TEXT_LEN);
+	assert_memory_equal(got, text, TEXT_LEN);
+	assert_int_equal(bench_store()->hand.kind, HAND_NONE);
+	close(host);
+}
+
+static void a_run_goes_on_where_it_stopped(void **state)
+{
+	int heads[2], host;
+	uint8_t got[4 * TEXT_LEN];
+
+	assert_true(bench_session(0));
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_STREAM);
+	heads[0] = send_data(PORT, text, TEXT_LEN);
+	heads[1] = send_data(PORT, text, TEXT_LEN);
+	bench_pop(VSOCK_TX, 2);
+	leave_a_run(heads[0], heads[1]);
+	assert_true(bench_begin());
+	bench_turn();
+	assert_int_equal(recv(host, got, sizeof(got), MSG_DONTWAIT), 2 * TEXT_LEN);
+	assert_memory_equal(got, "abcdefabcdef", 2 * TEXT_LEN);
+	close(host);
+}
+
+/* Its ring is broken, and served no more; the others are. */
+static void a_chain_that_was_changed_while_it_was_sent_costs_its_connection(void **state)
+{
+	for (int which = 0; which < 2; which++) {
+		int heads[2], host = interrupted_run(heads), other;
+
+		bench_tx_desc((uint16_t)heads[which])->len = UINT32_MAX;
+		assert_true(bench_begin());
+		other = bench_connect(false);
+		bench_turn();
+		assert_true(is_reset(PORT));
+		assert_int_equal(bench_store()->hand.kind, HAND_NONE);
+		assert_int_equal(bench_store()->conns[1].state, CONN_LINE);
+		close(other);
+		close(host);
+	}
+}
+
+static void a_packet_whose_header_was_changed_costs_its_connection(void **state)
+{
+	for (int which = 0; which < 2; which++) {
+		int heads[2], host = interrupted_run(heads);
+
+		bench_tx_desc((uint16_t)heads[which])->len = 10;
+		assert_true(bench_begin());
+		bench_turn();
+		assert_true(is_reset(PORT));
+		still_serves();
+		close(host);
+	}
+}
+
+static void a_poisonous_packet_of_a_run_costs_its_connection(void **state)
+{
+	for (int which = 0; which < 2; which++) {
+		int heads[2], host = interrupted_run(heads);
+
+		bench_suspect((uint16_t)heads[which], WORKER_POISON_LIMIT);
+		assert_true(bench_begin());
+		bench_turn();
+		assert_true(is_reset(PORT));
+		still_serves();
+		close(host);
+	}
+}
+
+/* What is in hand names packets that are not in flight. */
+static void a_run_that_nobody_has_sent_costs_its_connection(void **state)
+{
+	int host, head;
+
+	assert_true(bench_session(0));
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_STREAM);
+	leave_a_run(60, 61);
+	assert_true(bench_begin());
+	bench_turn();
+	assert_true(is_reset(PORT));
+	still_serves();
+	close(host);
+	/* Nor does one that is in flight but not of it confuse it. */
+	assert_true(bench_session(0));
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_STREAM);
+	head = send_data(PORT, text, TEXT_LEN);
+	bench_pop(VSOCK_TX, 1);
+	leave_a_run(60, 61);
+	bench_store()->tx_done[head] = 0;
+	assert_true(bench_begin());
+	bench_turn();
+	assert_true(is_reset(PORT));
+	still_serves();
+	close(host);
+}
+
+/* The event of a fresh sandbox on rings in use. */
+static void the_loss_of_connections_is_told_once_whenever_the_worker_dies(void **state)
+{
+	uint32_t id = 7;
+
+	for (unsigned dies = 0; dies < 3; dies++) {
+		assert_true(bench_session(5));
+		bench_store()->reset_due = STORE_RESET_DUE;
+		bench_post_event();
+		if (dies == 1) /* after it was pushed, before that was published */
+			bench_half_turn();
+		if (dies == 2)
+			bench_turn();
+		if (dies > 0)
+			assert_true(bench_begin());
+		bench_turn();
+		assert_true(bench_event(&id));
+		assert_int_equal(id, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
+		bench_post_event();
+		bench_turn();
+		assert_false(bench_event(&id));
+	}
+}
+
+/*
+ * The worker has acted on it, and died before it had thrown it away; then the connection ends, and its number is given to something
+ * else before the next one looks at its mail.
+ */
+static void a_letter_that_was_acted_on_is_not_acted_on_once_more(void **state)
+{
+	struct virtio_vsock_hdr h = bench_header(VIRTIO_VSOCK_OP_RST, PORT, 9);
+	struct store *s;
+	struct stat before, after;
+	int pair[2], host, number;
+
+	assert_true(bench_session(0));
+	s = bench_store();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	host = fcntl(pair[0], F_DUPFD, 1000);
+	bench_incoming(77, 9, PORT, pair[1]);
+	close(pair[0]);
+	close(pair[1]);
+	bench_turn();
+	assert_int_equal(s->conns[0].state, CONN_REQUESTED);
+	number = s->conns[0].fd;
+	s->letter.part.msg_len = LETTER_LEN;
+	h.dst_cid = 77;
+	assert_true(bench_send(&h, NULL, 0) >= 0);
+	bench_pop(VSOCK_TX, 1);
+	assert_true(bench_begin());
+	assert_true(is_gone(host));
+	assert_int_equal(dup2(0, number), number);
+	assert_int_equal(fstat(number, &before), 0);
+	bench_turn();
+	assert_int_equal(fstat(number, &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	assert_int_equal(s->conns[0].state, CONN_FREE);
+	close(host);
+}
+
+static void a_slot_in_which_nothing_was_received_is_not_kept(void **state)
+{
+	struct store *s;
+	int host;
+	uint8_t payload[BENCH_RX_LEN];
+	struct virtio_vsock_hdr h;
+
+	assert_true(bench_session(0));
+	s = bench_store();
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_STREAM);
+	s->slots[0] = (struct slot){
+		.kind = SLOT_DATA, .serial = s->conns[0].serial, .n_heads = 2, .heads = { 1, 2 }
+	};
+	bench_pop(VSOCK_RX, 2);
+	assert_true(bench_begin());
+	for (unsigned i = 0; i < STORE_SLOTS; i++)
+		assert_int_equal(s->slots[i].kind, SLOT_NONE);
+	assert_int_equal(bench_vsock()->n_slots, 0);
+	assert_int_equal(send(host, text, TEXT_LEN, 0), TEXT_LEN);
+	bench_turn();
+	assert_true(bench_receive(&h, payload));
+	assert_int_equal(h.op, VIRTIO_VSOCK_OP_RW);
+	assert_memory_equal(payload, text, TEXT_LEN);
+	close(host);
+}
+
+/* The last packets of a turn are sent when all have been looked at. */
+static void what_crashes_the_device_while_it_is_sent_is_suspected(void **state)
+{
+	struct virtio_vsock_hdr h = bench_header(VIRTIO_VSOCK_OP_RW, PORT, BENCH_HOST_PORT);
+	uint8_t bytes[BENCH_TX_LEN - sizeof(h)] = { 0 };
+	int host, faulty;
+
+	assert_true(bench_session(0));
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_STREAM);
+	while (bench_store()->conns[0].taken == bench_store()->conns[0].forwarded) {
+		assert_true(send_data(PORT, bytes, sizeof(bytes)) >= 0);
+		bench_turn();
+	}
+	assert_true(send_data(PORT, text, TEXT_LEN) >= 0);
+	h.len = TEXT_LEN;
+	faulty = bench_send_faulty(&h, TEXT_LEN);
+	assert_int_equal(bench_fault(), 1 + ((uint32_t)VSOCK_TX << 16 | (uint32_t)faulty));
+	close(host);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_run_goes_on_where_it_stopped),
+		cmocka_unit_test(a_chain_that_was_changed_while_it_was_sent_costs_its_connection),
+		cmocka_unit_test(a_packet_whose_header_was_changed_costs_its_connection),
+		cmocka_unit_test(a_poisonous_packet_of_a_run_costs_its_connection),
+		cmocka_unit_test(a_run_that_nobody_has_sent_costs_its_connection),
+		cmocka_unit_test(the_loss_of_connections_is_told_once_whenever_the_worker_dies),
+		cmocka_unit_test(a_letter_that_was_acted_on_is_not_acted_on_once_more),
+		cmocka_unit_test(a_slot_in_which_nothing_was_received_is_not_kept),
+		cmocka_unit_test(what_crashes_the_device_while_it_is_sent_is_suspected),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
