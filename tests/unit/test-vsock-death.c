@@ -113,7 +113,7 @@ static void a_chain_that_was_changed_while_it_was_sent_costs_its_connection(void
 	for (int which = 0; which < 2; which++) {
 		int heads[2], host = interrupted_run(heads), other;
 
-		bench_tx_desc((uint16_t)heads[which])->len = UINT32_MAX;
+		bench_desc(VSOCK_TX, (uint16_t)heads[which])->len = UINT32_MAX;
 		assert_true(bench_begin());
 		other = bench_connect(false);
 		bench_turn();
@@ -130,7 +130,7 @@ static void a_packet_whose_header_was_changed_costs_its_connection(void **state)
 	for (int which = 0; which < 2; which++) {
 		int heads[2], host = interrupted_run(heads);
 
-		bench_tx_desc((uint16_t)heads[which])->len = 10;
+		bench_desc(VSOCK_TX, (uint16_t)heads[which])->len = 10;
 		assert_true(bench_begin());
 		bench_turn();
 		assert_true(is_reset(PORT));

@@ -1,6 +1,7 @@
 /* See vsock-bench.h. */
 #include "tests/unit/vsock-bench.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -86,9 +87,9 @@ static struct ring_used *used_of(unsigned ring)
 	return (void *)(b.ram + ring * RING_LEN + USED);
 }
 
-struct ring_desc *bench_tx_desc(uint16_t head)
+struct ring_desc *bench_desc(unsigned ring, uint16_t head)
 {
-	return desc_at(VSOCK_TX, head);
+	return desc_at(ring, head);
 }
 
 static void offer(unsigned ring, uint16_t head)
@@ -156,8 +157,8 @@ static void close_session(void)
 	for (uint32_t i = 0; i < b.store->n_conns && i < STORE_CONNS; i++)
 		if (b.store->conns[i].buffered)
 			madvise(b.store->buffers[i], STORE_BUFFER_LEN, MADV_REMOVE);
+	memset(b.store->conns, 0, b.store->n_conns * sizeof(b.store->conns[0]));
 	memset(b.store, 0, offsetof(struct store, conns));
-	memset(b.store->conns, 0, 64 * sizeof(b.store->conns[0]));
 }
 
 static void fill_rings(uint16_t used_idx)
@@ -450,7 +451,7 @@ static void send_letter(struct wire_writer *w, const uint8_t *buf, int fd)
 		*c = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
 		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
 	}
-	NEEDED(sendmsg(b.broker, &m, MSG_DONTWAIT) > 0);
+	NEEDED(sendmsg(b.broker, &m, MSG_DONTWAIT | MSG_NOSIGNAL) > 0 || errno == EAGAIN);
 }
 
 void bench_answer(uint64_t serial, uint32_t error, int fd)

@@ -30,8 +30,8 @@ struct vsock *bench_vsock(void);
 
 /* The driver makes a packet available; its head. -1: no descriptor is free. */
 int bench_send(const struct virtio_vsock_hdr *h, const void *payload, uint32_t len);
-/* Its descriptor, to be changed, as a guest may. */
-struct ring_desc *bench_tx_desc(uint16_t head);
+/* A descriptor, to be changed, as a guest may. */
+struct ring_desc *bench_desc(unsigned ring, uint16_t head);
 struct virtio_vsock_hdr bench_header(uint16_t op, uint32_t guest_port, uint32_t host_port);
 /* The thread has a turn: everything is taken, and published. */
 void bench_turn(void);
