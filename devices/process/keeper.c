@@ -36,6 +36,9 @@ enum {
 	WATCH_PARTS = 4,	     /* the watchdog looks this often in a hang-timeout */
 	RENEW_AFTER_NS = 2000000,    /* a start; a recovery is over by then */
 	AGAIN_AFTER_NS = 1000000000, /* the loss of a stand-by: another */
+	START_MIN_NS = 1000000000,   /* a worker has at least so long until it is ready */
+	SESSION_NS = 10000000,	     /* that each takes up; it costs some of processor time */
+	SESSIONS_AHEAD_NS = 64 * SESSION_NS,
 };
 
 struct keeper {
@@ -50,6 +53,7 @@ struct keeper {
 	bool fresh;	   /* no worker that had its turn was cloned from this address space */
 	uint64_t renew_ns; /* when to make a fresh one, or a stand-by; 0: never */
 	uint32_t n_words;  /* threads of a worker, main thread included */
+	uint64_t turn_ns;  /* when the worker had its turn */
 	uint64_t stop_ns;  /* since when the worker is to leave; 0: it is not */
 	bool overdue;	   /* it has not left, and was killed */
 	bool only_drains;  /* it was started to do nothing but that */
@@ -273,10 +277,11 @@ static int start_worker(struct keeper *k)
 	memset(k->beat_ns, 0, sizeof(k->beat_ns));
 	k->reaped = false;
 	k->overdue = false;
+	k->turn_ns = clock_now_ns();
 	k->stop_ns = 0;
 	k->only_drains = k->state->session_over == STATE_END_STOPPED;
 	k->fresh = false;
-	k->renew_ns = clock_now_ns() + RENEW_AFTER_NS;
+	k->renew_ns = k->turn_ns + RENEW_AFTER_NS;
 	return 0;
 }
 
@@ -311,12 +316,35 @@ static bool hangs(struct keeper *k, uint32_t i, uint64_t now)
 	return now - k->beat_ns[i] >= k->options->hang_timeout_ns;
 }
 
+/*
+ * One that has its turn and does not get as far as serving. (One that only drains never does, and takes as long as the I/O:
+ * enforce_stop.)
+ */
+static void watch_start(struct keeper *k, uint64_t now)
+{
+	uint64_t limit = k->options->hang_timeout_ns;
+
+	if (limit < START_MIN_NS)
+		limit = START_MIN_NS;
+	if (k->state->session_over || now - k->turn_ns < limit)
+		return;
+	log_error("the worker is not ready %llu ms after its start: killed",
+		  (unsigned long long)(limit / 1000000u));
+	k->state->fault = (struct state_fault){ .signo = SIGKILL };
+	kill(k->worker, SIGKILL);
+	k->turn_ns = now; /* dying takes a while */
+}
+
 static void watchdog(struct keeper *k)
 {
 	uint64_t now = clock_now_ns();
 
-	if (k->options->hang_timeout_ns == 0 || !k->state->ready)
+	if (k->options->hang_timeout_ns == 0)
 		return;
+	if (!k->state->ready) {
+		watch_start(k, now);
+		return;
+	}
 	for (uint32_t i = 0; i < k->n_words; i++) {
 		if (!hangs(k, i, now))
 			continue;
@@ -541,23 +569,42 @@ static bool within_limit(struct keeper *k, bool fault)
 	return ++r->n_faults <= k->options->restart_limit;
 }
 
+/* Or until the device is to stop. */
+static void pause_ns(uint64_t ns)
+{
+	struct timespec ts = { .tv_sec = (time_t)(ns / NS_PER_S),
+			       .tv_nsec = (long)(ns % NS_PER_S) };
+
+	while (!stop_asked && nanosleep(&ts, &ts) < 0 && errno == EINTR)
+		;
+}
+
 static void back_off(const struct keeper *k)
 {
 	uint32_t n = k->options->resume.n_faults;
 	uint32_t shift;
 	uint64_t ns;
-	struct timespec ts;
 
 	if (n <= FREE_FAULTS || k->options->restart_backoff_ns == 0)
 		return;
 	shift = n - FREE_FAULTS - 1 < MAX_BACKOFF_SHIFT ? n - FREE_FAULTS - 1 : MAX_BACKOFF_SHIFT;
 	ns = k->options->restart_backoff_ns << shift;
-	ts = (struct timespec){ .tv_sec = (time_t)(ns / 1000000000u),
-				.tv_nsec = (long)(ns % 1000000000u) };
 	log_warning("%u crashes: waiting %llu ms before the next start", n,
 		    (unsigned long long)(ns / 1000000u));
-	while (!stop_asked && nanosleep(&ts, &ts) < 0 && errno == EINTR)
-		;
+	pause_ns(ns);
+}
+
+/*
+ * A session ends when the front-end wants it to, and costs a worker and a fresh state: sessions without end would
+ * cost a processor. A worker that a guest owns can end them, too.
+ */
+static void pay_for_session(struct keeper *k)
+{
+	uint64_t *paid = &k->options->resume.sessions_paid_ns, now = clock_now_ns();
+
+	*paid = (*paid > now ? *paid : now) + SESSION_NS;
+	if (*paid > now + SESSIONS_AHEAD_NS)
+		pause_ns(*paid - now - SESSIONS_AHEAD_NS);
 }
 
 static void tell_death(struct keeper *k, bool fault)
@@ -608,6 +655,7 @@ static void begin_new_session(struct keeper *k)
 
 	end_standby(k); /* it has the old state mapped */
 	await_exit(k);
+	pay_for_session(k);
 	for (int fd = CONTRACT_FD_RING; k->program->uses_rings && fd <= CONTRACT_FD_RING_MAX; fd++)
 		dup2(0, fd);
 	close_range(CONTRACT_FD_SESSION, ~0u, 0);

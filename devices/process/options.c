@@ -143,15 +143,16 @@ static int set_help(void *o, const char *v)
 	return 0;
 }
 
-/* GENERATION:THREADS:FAULTS:INTERVAL_START:STILLBORN:WORKER, from options_for_exec(). */
+/* GENERATION:THREADS:FAULTS:INTERVAL_START:STILLBORN:SESSIONS_PAID:WORKER, from options_for_exec(). */
 static int set_resume(void *o, const char *v)
 {
 	struct options_resume *r = &((struct options *)o)->resume;
 	int end = 0;
 
-	if (sscanf(v, "%" SCNu32 ":%" SCNu32 ":%" SCNu32 ":%" SCNu64 ":%" SCNu32 ":%d%n",
+	if (sscanf(v,
+		   "%" SCNu32 ":%" SCNu32 ":%" SCNu32 ":%" SCNu64 ":%" SCNu32 ":%" SCNu64 ":%d%n",
 		   &r->generation, &r->n_threads, &r->n_faults, &r->interval_start_ns,
-		   &r->n_stillborn, &r->worker, &end) != 6 ||
+		   &r->n_stillborn, &r->sessions_paid_ns, &r->worker, &end) != 7 ||
 	    v[end] || r->n_threads == 0 || r->n_threads > CONTRACT_MAX_THREADS)
 		return -EINVAL;
 	r->set = true;
@@ -294,9 +295,10 @@ char *const *options_for_exec(char *const *argv, const struct options *o)
 		args[n++] = (char *)(uintptr_t) "--connected";
 	if (r->set) {
 		snprintf(resume, sizeof(resume),
-			 "--resume=%" PRIu32 ":%" PRIu32 ":%" PRIu32 ":%" PRIu64 ":%" PRIu32 ":%d",
+			 "--resume=%" PRIu32 ":%" PRIu32 ":%" PRIu32 ":%" PRIu64 ":%" PRIu32
+			 ":%" PRIu64 ":%d",
 			 r->generation, r->n_threads, r->n_faults, r->interval_start_ns,
-			 r->n_stillborn, r->worker);
+			 r->n_stillborn, r->sessions_paid_ns, r->worker);
 		args[n++] = resume;
 	}
 	args[n] = NULL;

@@ -24,6 +24,7 @@ struct options_resume {
 	uint32_t n_faults;	    /* in the present interval */
 	uint64_t interval_start_ns; /* CLOCK_MONOTONIC */
 	uint32_t n_stillborn;	    /* workers in a row that died before they served */
+	uint64_t sessions_paid_ns;  /* until when those that were had take up their time */
 	pid_t worker;		    /* it runs already; 0: start one */
 };
 

@@ -23,6 +23,7 @@
 static const struct backend_spec writeback = { .image_len = IMAGE_LEN, .n_queues = 2 };
 static const struct backend_spec four_queues = { .image_len = IMAGE_LEN + 512, .n_queues = 4 };
 static const struct backend_spec writethrough = { .image_len = IMAGE_LEN, .cache = "writethrough" };
+static const struct backend_spec visited = { .image_len = IMAGE_LEN, .cache = "none" };
 static const struct backend_spec odd_image = { .image_len = IMAGE_LEN + 100 };
 
 static const struct fe_spec everything;
@@ -226,6 +227,27 @@ static void a_session_that_ends_in_full_flight_is_followed_by_the_next(struct cl
 }
 
 /* A second front-end is not a reason to disturb the first. */
+/* Whoever connects again and again has the device start a worker each time: that may not take a whole processor. */
+static void sessions_without_end_do_not_keep_the_device_busy(struct claim_context *x)
+{
+	enum { FREE = 64, N = 464, PAUSE_MS = 10 };
+	struct timespec begun, ended;
+	int64_t ms;
+
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	for (unsigned i = 0; i < N; i++) {
+		uint64_t features;
+
+		expect_ok(fe_open(&x->fe, x->backend.socket));
+		expect_ok(fe_ask(&x->fe, FE_GET_FEATURES, NULL, 0, &features));
+		fe_close(&x->fe);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	ms = (ended.tv_sec - begun.tv_sec) * 1000 + (ended.tv_nsec - begun.tv_nsec) / 1000000;
+	expect(ms >= (N - FREE - 1) * PAUSE_MS, "%u sessions in %lld ms", N, (long long)ms);
+	claim_begin(x, &everything);
+}
+
 static void a_second_connection_waits_for_the_first_to_end(struct claim_context *x)
 {
 	static struct fe second;
@@ -713,6 +735,7 @@ static const struct claim claims[] = {
 	C(get_queue_num_is_what_was_configured, four_queues),
 	C(writethrough_says_so, writethrough),
 	C(a_ragged_image_end_is_not_capacity, odd_image),
+	C(sessions_without_end_do_not_keep_the_device_busy, visited),
 	ALONE(print_capabilities_is_the_documented_object),
 	ALONE(unusable_arguments_are_refused_with_exit_2),
 	ALONE(sigterm_ends_it_with_exit_0),

@@ -19,6 +19,11 @@ enum { SOON_MS = 5000, WHILE_MS = 300, ROUNDS = 40 };
 
 static const struct backend_spec two_queues = { .image_len = IMAGE_LEN, .n_queues = 2 };
 
+static const char *const impatient_args[] = { "--hang-timeout=1000000", NULL };
+static const struct backend_spec impatient = {
+	.image_len = IMAGE_LEN, .n_queues = 2, .args = impatient_args
+};
+
 static void pause_ms(int ms)
 {
 	usleep((useconds_t)ms * 1000);
@@ -235,6 +240,23 @@ static void both_at_once_are_replaced(struct claim_context *x)
 	expect(!fe_gone(&x->fe), "the connection is gone");
 }
 
+/* It has its turn, and does nothing with it: nobody knows of any progress of its. */
+static void one_that_hangs_when_its_turn_comes_is_replaced(struct claim_context *x)
+{
+	pid_t standby, worker;
+
+	claim_begin(x, &two);
+	work(x);
+	standby = await_standby(x, 0);
+	worker = worker_of(x);
+	kill(standby, SIGSTOP);
+	kill_worker(worker);
+	work(x);
+	expect(!fe_gone(&x->fe), "the connection is gone");
+	expect(backend_log_has(&x->backend, "is not ready"), "nothing is said of it");
+	expect(worker_of(x) != standby, "it is still there");
+}
+
 static void nobody_else_can_give_it_its_turn(struct claim_context *x)
 {
 	pid_t standby, worker;
@@ -308,6 +330,8 @@ static const struct claim claims[] = {
 	C(both_at_once_are_replaced),
 	C(nobody_else_can_give_it_its_turn),
 	C(the_next_session_has_another),
+	{ "one_that_hangs_when_its_turn_comes_is_replaced",
+	  one_that_hangs_when_its_turn_comes_is_replaced, &impatient },
 	{ "it_ends_with_the_keeper", it_ends_with_the_keeper, NULL },
 };
 
