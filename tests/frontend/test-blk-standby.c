@@ -20,9 +20,9 @@ enum { SOON_MS = 5000, WHILE_MS = 300, ROUNDS = 40 };
 static const struct backend_spec two_queues = { .image_len = IMAGE_LEN, .n_queues = 2 };
 
 static const char *const impatient_args[] = { "--hang-timeout=1000000", NULL };
-static const struct backend_spec impatient = {
-	.image_len = IMAGE_LEN, .n_queues = 2, .args = impatient_args
-};
+static const struct backend_spec impatient = { .image_len = IMAGE_LEN,
+					       .n_queues = 2,
+					       .args = impatient_args };
 
 static void pause_ms(int ms)
 {
