@@ -30,6 +30,8 @@ enum {
 /* The device type's part of the state memfd. */
 struct net_store {
 	struct control_store control;
+	uint32_t control_begun; /* the state above is that of the driver whose queue is started */
+	uint32_t n_usable;	/* pairs that have been made ready for the driver */
 	struct net_counters counters[CONTRACT_NET_MAX_PAIRS];
 };
 
@@ -66,7 +68,6 @@ struct net {
 	bool control_ours;	      /* the front-end has given it to us */
 	uint32_t control_seq;	      /* counts changes, and so tells threads of them */
 	pthread_mutex_t control_lock; /* around the store while it is changed or copied */
-	bool configured;	      /* an image has been seen by this worker */
 	/* As agreed on in this session: */
 	uint32_t hdr_len;
 	bool mergeable;

@@ -226,14 +226,33 @@ static void begin_control(struct net *net)
 }
 
 /*
- * Called before the rings follow the image. A worker that takes over finds everything as it is; else
- * what begins here begins afresh: the control queue's state, and what the host side has kept for nobody.
+ * A driver that begins finds nothing of another's; a queue that goes on from where it was stopped has the same driver.
+ * That it has begun is on record, last: a successor does again what its predecessor may not have done.
  */
+static void follow_control(struct net *net, const struct image *im)
+{
+	const struct image_vring *v = &im->vrings[net->control_ring];
+
+	net->control_ours = v->started;
+	if (v->started && !net->store->control_begun && v->base == 0)
+		begin_control(net);
+	CRASH_POINT("net.control.begun");
+	net->store->control_begun = v->started;
+}
+
+/* What the host side has kept for nobody is not for the driver that comes. On record like the above. */
+static void follow_usable(struct net *net, const struct image *im)
+{
+	net->n_usable = count_usable(net, im);
+	for (uint32_t i = net->store->n_usable; i < net->n_usable; i++)
+		rx_flush(net, i);
+	net->store->n_usable = net->n_usable;
+}
+
+/* Called before the rings follow the image, also by a worker that takes over: it finds what began as it is. */
 static void configure(struct device *d, const struct image *im)
 {
 	struct net *net = net_of(d);
-	uint32_t before = net->n_usable;
-	bool had_control = net->control_ours;
 
 	net->features = im->features;
 	net->mergeable = feature_has(im->features, NET_F_MRG_RXBUF);
@@ -243,13 +262,8 @@ static void configure(struct device *d, const struct image *im)
 	net->mtu = feature_has(im->features, NET_F_MTU) ? mtu_of(net, im) : 0;
 	net->out = rules_out(im->features);
 	net->control_ring = control_index(net, im->features);
-	net->control_ours = im->vrings[net->control_ring].started;
-	net->n_usable = count_usable(net, im);
-	if (net->configured && net->control_ours && !had_control)
-		begin_control(net);
-	for (uint32_t i = before; i < net->n_usable && net->configured; i++)
-		rx_flush(net, i);
-	net->configured = true;
+	follow_control(net, im);
+	follow_usable(net, im);
 	net->control_seq++;
 	follow_pairs(net);
 }
@@ -452,7 +466,8 @@ static int attach(struct device *d, void *state)
 	struct net *net = net_of(d);
 
 	net->store = state;
-	if (!control_check(&net->store->control, net->n_pairs))
+	if (!control_check(&net->store->control, net->n_pairs) ||
+	    net->store->n_usable > net->n_pairs)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < net->n_pairs; i++)
 		net->pairs[i].counters = &net->store->counters[i];

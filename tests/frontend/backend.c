@@ -90,6 +90,8 @@ static void argv_build(struct argv *a, const struct backend *b, const struct bac
 	if (spec->cid) {
 		argv_add(a, "--guest-cid=%u", spec->cid);
 		argv_add(a, "--uds-path=%s", b->uds);
+	} else if (spec->net) {
+		/* args say it all */
 	} else if (b->share[0]) {
 		argv_add(a, "--shared-dir=%s", b->share);
 		argv_add(a, "--tag=test");
@@ -295,7 +297,9 @@ int backend_start(struct backend *b, const struct backend_spec *spec)
 	clean_up_when_interrupted(b);
 	r = directory_make(b, spec);
 	if (r == 0)
-		r = spec->cid ? 0 : spec->share ? share_make(b, spec) : image_make(b, spec);
+		r = spec->cid || spec->net ? 0
+		    : spec->share	   ? share_make(b, spec)
+					   : image_make(b, spec);
 	if (r < 0) {
 		backend_done(b);
 		return r;

@@ -17,6 +17,7 @@ struct backend_spec {
 		*share; /* a file system device shares this directory; "": a fresh one. NULL: blk */
 	const char *dir; /* NULL: a fresh one below $TMPDIR or /var/tmp */
 	unsigned cid;	 /* a vsock device of this guest; 0: another device */
+	bool net;	 /* a network device, whose host side args name */
 	uint64_t image_len;
 	unsigned n_queues;
 	unsigned queue_size;

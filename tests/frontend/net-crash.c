@@ -1,0 +1,134 @@
+/*
+ * frontend-net-crash: the worker of a network device dies at each named step, and what comes of it is no more than a frame
+ * lost or repeated.
+ *
+ * Runs in: a test program of its own, in a network namespace of its own. Trusts: nothing that the back-end says, but as
+ * trial.h does.
+ *
+ *	frontend-net-crash --program=vmdev-net-crash [--counts=1,2,20,90] [NAME…]
+ *
+ * As frontend-crash (crash.c), whose scripts try what all devices have in common; here are the points of frames and rings, on
+ * a tap and on a switch's port. The script (net-script.h) knows each frame. Once more with kills from outside, while received
+ * frames are in the driver's buffers and not published: for the steps of recovery itself.
+ */
+#include "tests/frontend/net-script.h"
+#include "tests/frontend/trial.h"
+
+#include <err.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum way {
+	TAP,
+	TAP_AFTER_DEATHS,
+	PORT,
+	PORT_AFTER_DEATHS,
+	N_WAYS,
+};
+
+enum {
+	N_KILLS = 8,
+	FILLING_LOOKS = 20000, /* for a buffer that is being filled */
+	LOST_ON_TAP = 64,      /* a turn's frames, which a tap does not keep */
+};
+
+static pid_t keeper;
+static unsigned n_kills_wanted;
+static unsigned *n_killed; /* shared with the child that runs the script */
+
+/* A batch that is published and half cleared, and then another death, no kill from here hits: frontend-crash does. */
+static bool takes(const char *name)
+{
+	static const char *const heads[] = { "net.", "lane.", "queue.", "inflight.", "rings." };
+
+	if (strcmp(name, "inflight.finish.one") == 0)
+		return false;
+	for (unsigned i = 0; i < sizeof(heads) / sizeof(*heads); i++)
+		if (strncmp(name, heads[i], strlen(heads[i])) == 0)
+			return true;
+	return false;
+}
+
+static void kill_while_filling(struct net_script *s)
+{
+	static pid_t last;
+	pid_t worker;
+
+	if (*n_killed >= n_kills_wanted)
+		return;
+	worker = backend_worker_await(keeper, last, 5000);
+	for (unsigned i = 0; i < FILLING_LOOKS && !ns_filling(s); i++)
+		;
+	if (worker > 0 && kill(worker, SIGKILL) == 0)
+		s->n_deaths = ++*n_killed;
+	last = worker;
+}
+
+static void script(void *arg)
+{
+	ns_run(arg);
+}
+
+static enum trial_verdict run(const struct trial *t)
+{
+	const char *env[] = { t->point, NULL };
+	const char *args[NW_ARGS + 4] = { "--mtu=9000", "--restart-limit=1000000",
+					  "--restart-backoff=1" };
+	bool port = t->way >= PORT,
+	     deaths = t->way == TAP_AFTER_DEATHS || t->way == PORT_AFTER_DEATHS;
+	struct backend_spec spec = {
+		.program = t->program, .net = true, .n_queues = 2, .args = args, .env = env
+	};
+	static struct net_script s;
+	struct net_wire wire;
+	struct backend b;
+	enum trial_verdict v;
+	int status, r;
+
+	nw_prepare(&wire, port);
+	memcpy(args + 3, wire.args, sizeof(wire.args));
+	r = backend_start(&b, &spec);
+	if (r == 0 && !port)
+		r = nw_open_tap(&wire, NS_MTU);
+	if (r < 0)
+		errx(1, "%s does not start: %s", t->program, strerror(-r));
+	s = (struct net_script){ .socket = b.socket,
+				 .wire = &wire,
+				 .meanwhile = kill_while_filling,
+				 .lost_each = port ? 0 : LOST_ON_TAP,
+				 .repeats = port && deaths };
+	keeper = b.pid;
+	n_kills_wanted = deaths ? N_KILLS : 0;
+	*n_killed = 0;
+	status = trial_in_child(script, &s);
+	v = trial_judge(t, &b, status, status == 0 && backend_alive(&b), *n_killed);
+	nw_close(&wire);
+	return v;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct trial_suite suite = {
+		.usage = "frontend-net-crash --program=PATH [--counts=N,N…] [NAME…]",
+		.counts = { 1, 2, 20, 90 },
+		.n_counts = 4,
+		.n_ways = N_WAYS,
+		.takes = takes,
+		.run = run,
+	};
+
+	if (!nw_isolate()) {
+		puts("SKIP: no network namespace, or no /dev/net/tun");
+		return 77;
+	}
+	n_killed = mmap(NULL, sizeof(*n_killed), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			-1, 0);
+	if (n_killed == MAP_FAILED)
+		err(1, "mmap");
+	return trial_main(&suite, argc, argv);
+}
