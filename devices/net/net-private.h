@@ -24,7 +24,23 @@
 enum {
 	NET_BATCH = 64, /* frames of a queue in a turn */
 	NET_BATCH_BYTES = 256 << 10,
+	NET_GIVEN_MAX =
+		512, /* buffers; what a turn gives back beyond that is lost with its worker */
 	NET_MAX_SEGMENTS = 1024, /* descriptors of a chain: the largest queue */
+};
+
+/*
+ * Of a receive queue, the buffers of whole frames that have been given back and not been published: from a tap a frame cannot
+ * be read again. Its thread writes a buffer's entry, and then how many there are (release), behind each frame; a
+ * successor that finds their heads in flight, in this order and first, publishes them. Zero again once they are published:
+ * nothing is taken from the queue in between.
+ */
+struct net_given {
+	uint32_t n;
+	struct {
+		uint32_t head;
+		uint32_t len;
+	} buffer[NET_GIVEN_MAX];
 };
 
 /* The device type's part of the state memfd. */
@@ -33,6 +49,7 @@ struct net_store {
 	uint32_t control_begun; /* the state above is that of the driver whose queue is started */
 	uint32_t n_usable;	/* pairs that have been made ready for the driver */
 	struct net_counters counters[CONTRACT_NET_MAX_PAIRS];
+	struct net_given given[CONTRACT_NET_MAX_PAIRS];
 };
 
 struct tx;
@@ -40,6 +57,7 @@ struct rx;
 
 struct net_pair {
 	struct net_counters *counters;
+	struct net_given *given; /* NULL: the host side gives again what was not published */
 	struct tx *tx;
 	struct rx *rx;
 	uint32_t sources; /* host queues that its receive queue is fed from, a bit each; atomic */
@@ -123,7 +141,11 @@ void tx_own_frame(struct net *net, const uint8_t *frame, uint32_t len);
 
 /* rx.c */
 struct rx *rx_new(void);
-void rx_reset(struct rx *rx);
+/*
+ * The ring has been attached: what it has in flight was taken by a worker that died. Frames that are whole are given back, the
+ * other chains are there as if they had not been taken.
+ */
+void rx_attached(struct net *net, struct thread *t, struct vring *r);
 uint32_t rx_take(struct net *net, struct thread *t, struct vring *r);
 /* What was pushed is published: the host side is told. */
 void rx_published(struct net *net, uint32_t pair);

@@ -399,7 +399,6 @@ static void give_up(struct device *d, struct thread *t)
 	}
 }
 
-/* Of a receive queue, what a dead worker had taken was on its way to be published: its frames are lost, its chains not. */
 static void ring_attached(struct device *d, struct thread *t, struct vring *r)
 {
 	struct net *net = net_of(d);
@@ -408,13 +407,8 @@ static void ring_attached(struct device *d, struct thread *t, struct vring *r)
 
 	if (role == NET_ROLE_TX)
 		tx_reset(net->pairs[r->index / 2].tx);
-	if (role != NET_ROLE_RX)
-		return;
-	rx_reset(net->pairs[r->index / 2].rx);
-	if (queue_untake(&r->queue, r->resubmit, r->n_resubmit)) {
-		t->n_inflight -= r->n_resubmit;
-		r->n_inflight = r->n_resubmit = 0;
-	}
+	else if (role == NET_ROLE_RX)
+		rx_attached(net, t, r);
 }
 
 static void resubmit(struct device *d, struct thread *t, struct vring *r, uint16_t head)
@@ -469,8 +463,10 @@ static int attach(struct device *d, void *state)
 	if (!control_check(&net->store->control, net->n_pairs) ||
 	    net->store->n_usable > net->n_pairs)
 		return -EBADMSG;
-	for (uint32_t i = 0; i < net->n_pairs; i++)
+	for (uint32_t i = 0; i < net->n_pairs; i++) {
 		net->pairs[i].counters = &net->store->counters[i];
+		net->pairs[i].given = net->host->side->received ? NULL : &net->store->given[i];
+	}
 	if (net->host->side->begin)
 		net->host->side->begin(net->host);
 	return 0;

@@ -6,8 +6,8 @@
  *
  * Nothing is taken before a frame is there. Chains are looked at (queue_peek), their buffers offered to
  * the host side, and only those that a frame has filled are taken, given back and published. So there
- * is nothing to be given up when the queue stops, and a death loses at most the frame in hand:
- * its chains are still the next ones (queue_untake).
+ * is nothing to be given up when the queue stops, and a death loses at most the frame in hand: its chains
+ * are still the next ones (queue_untake), and those of whole frames are on record (struct net_given).
  *
  * How long a frame is shows when it has been read. Most are short: buffers for as much as the last ones
  * needed are offered, and behind them a bounce buffer that takes the rest of a longer one, which is copied
@@ -72,11 +72,44 @@ static bool window_full(const struct rx *rx)
 	return rx->n == RX_MAX_CHAINS || rx->n_iov + NET_MAX_SEGMENTS > RX_IOV_LEN;
 }
 
-void rx_reset(struct rx *rx)
+/* How many of the entries are buffers of whole frames. */
+static uint32_t n_whole(const struct net_given *g, const struct inflight_entry *entries, uint32_t n)
+{
+	uint32_t whole = __atomic_load_n(&g->n, __ATOMIC_ACQUIRE);
+
+	if (whole > n || whole > NET_GIVEN_MAX)
+		return 0;
+	for (uint32_t i = 0; i < whole; i++)
+		if (g->buffer[i].head != entries[i].head)
+			return 0;
+	return whole;
+}
+
+static void rx_reset(struct rx *rx)
 {
 	window_forget(rx);
 	rx->waiting_len = 0;
 	rx->long_for = 0;
+}
+
+void rx_attached(struct net *net, struct thread *t, struct vring *r)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	uint32_t whole = p->given ? n_whole(p->given, r->resubmit, r->n_resubmit) : 0;
+	uint32_t rest = r->n_resubmit - whole;
+
+	rx_reset(p->rx);
+	if (p->given && whole == 0)
+		p->given->n = 0;
+	/* A driver that has changed what it had given gets all of it back, empty. */
+	if (!queue_untake(&r->queue, r->resubmit + whole, rest))
+		return;
+	t->n_inflight -= rest;
+	r->n_inflight -= rest;
+	r->n_resubmit = 0;
+	/* At once: the buffers of a frame are to be published together. */
+	for (uint32_t i = 0; i < whole; i++)
+		thread_push(t, r, (uint16_t)p->given->buffer[i].head, p->given->buffer[i].len);
 }
 
 /* A chain without room for the header, or with something to be read, is none of this queue's. */
@@ -137,8 +170,10 @@ static void log_written(const struct memory *m, const struct iovec *iov, uint32_
 	}
 }
 
-static void give_back(struct thread *t, struct vring *r, struct rx *rx, uint32_t len)
+static void give_back(struct thread *t, struct vring *r, struct net_pair *p, uint32_t len)
 {
+	struct rx *rx = p->rx;
+
 	while (len > 0) {
 		struct rx_chain *c = &rx->chains[rx->first];
 		uint32_t part = len < c->len ? len : c->len;
@@ -146,12 +181,18 @@ static void give_back(struct thread *t, struct vring *r, struct rx *rx, uint32_t
 		if (queue_take(&r->queue, c->head) != QUEUE_OK)
 			return;
 		thread_taken(t, r);
+		if (p->given && r->queue.n_pushed < NET_GIVEN_MAX) {
+			p->given->buffer[r->queue.n_pushed].head = c->head;
+			p->given->buffer[r->queue.n_pushed].len = part;
+		}
 		thread_push(t, r, c->head, part);
 		rx->first++;
 		rx->room -= c->len;
 		len -= part;
 		CRASH_POINT("net.rx.given");
 	}
+	if (p->given && r->queue.n_pushed <= NET_GIVEN_MAX)
+		__atomic_store_n(&p->given->n, r->queue.n_pushed, __ATOMIC_RELEASE);
 }
 
 /*
@@ -171,7 +212,7 @@ static void deliver(struct net *net, struct thread *t, struct vring *r, uint32_t
 	iov_write(iov, n_iov, 0, &h, net->hdr_len);
 	if (memory_logs(r->queue.memory))
 		log_written(r->queue.memory, iov, n_iov, total);
-	give_back(t, r, rx, total);
+	give_back(t, r, p, total);
 	CRASH_POINT("net.rx.delivered");
 	p->counters->received++;
 	p->counters->received_bytes += len;
@@ -457,6 +498,8 @@ void rx_published(struct net *net, uint32_t pair)
 	struct net_pair *p = &net->pairs[pair];
 	uint32_t sources = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
 
+	if (p->given)
+		p->given->n = 0;
 	if (!net->host->side->received || p->rx->waiting_len > 0)
 		return;
 	for (; sources; sources &= sources - 1)

@@ -34,7 +34,7 @@ enum way {
 enum {
 	N_KILLS = 8,
 	FILLING_LOOKS = 20000, /* for a buffer that is being filled */
-	LOST_ON_TAP = 64,      /* a turn's frames, which a tap does not keep */
+	LOST_ON_TAP = 1,       /* the frame in hand, which a tap does not keep */
 };
 
 static pid_t keeper;
