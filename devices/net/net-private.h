@@ -43,6 +43,11 @@ struct net_given {
 	} buffer[NET_GIVEN_MAX];
 };
 
+/* Of a transmit queue, the heads that a successor sends again, noted before. Zero when they are published. */
+struct net_again {
+	uint64_t heads[QUEUE_MAX_SIZE / 64];
+};
+
 /* The device type's part of the state memfd. */
 struct net_store {
 	struct control_store control;
@@ -50,6 +55,7 @@ struct net_store {
 	uint32_t n_usable;	/* pairs that have been made ready for the driver */
 	struct net_counters counters[CONTRACT_NET_MAX_PAIRS];
 	struct net_given given[CONTRACT_NET_MAX_PAIRS];
+	struct net_again again[CONTRACT_NET_MAX_PAIRS];
 };
 
 struct tx;
@@ -57,6 +63,7 @@ struct rx;
 
 struct net_pair {
 	struct net_counters *counters;
+	struct net_again *again;
 	struct net_given *given; /* NULL: the host side gives again what was not published */
 	struct tx *tx;
 	struct rx *rx;
@@ -131,7 +138,9 @@ void net_drop(struct net_pair *p, enum net_drop drop, const char *why);
 /* tx.c */
 struct tx *tx_new(void);
 /* The ring has been attached: nothing is waiting to be sent. */
-void tx_reset(struct tx *tx);
+void tx_attached(struct net *net, struct vring *r);
+/* What was pushed is published. */
+void tx_published(struct net_pair *p);
 uint32_t tx_take(struct net *net, struct thread *t, struct vring *r);
 void tx_resubmit(struct net *net, struct thread *t, struct vring *r, uint16_t head);
 /* What waits for room at the host is dropped. */

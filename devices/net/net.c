@@ -384,9 +384,14 @@ static void published(struct device *d, struct thread *t)
 {
 	struct net *net = net_of(d);
 
-	for (uint32_t i = 0; i < t->n_vrings; i++)
-		if (net_role(net, t->vrings[i]) == NET_ROLE_RX)
+	for (uint32_t i = 0; i < t->n_vrings; i++) {
+		enum net_role role = net_role(net, t->vrings[i]);
+
+		if (role == NET_ROLE_RX)
 			rx_published(net, t->vrings[i]->index / 2);
+		else if (role == NET_ROLE_TX)
+			tx_published(&net->pairs[t->vrings[i]->index / 2]);
+	}
 }
 
 static void give_up(struct device *d, struct thread *t)
@@ -406,7 +411,7 @@ static void ring_attached(struct device *d, struct thread *t, struct vring *r)
 	enum net_role role = net_role(net, r);
 
 	if (role == NET_ROLE_TX)
-		tx_reset(net->pairs[r->index / 2].tx);
+		tx_attached(net, r);
 	else if (role == NET_ROLE_RX)
 		rx_attached(net, t, r);
 }
@@ -465,6 +470,7 @@ static int attach(struct device *d, void *state)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < net->n_pairs; i++) {
 		net->pairs[i].counters = &net->store->counters[i];
+		net->pairs[i].again = &net->store->again[i];
 		net->pairs[i].given = net->host->side->received ? NULL : &net->store->given[i];
 	}
 	if (net->host->side->begin)

@@ -498,8 +498,10 @@ void rx_published(struct net *net, uint32_t pair)
 	struct net_pair *p = &net->pairs[pair];
 	uint32_t sources = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
 
+	/* Behind the used index, and before the next frame's. */
 	if (p->given)
-		p->given->n = 0;
+		__atomic_store_n(&p->given->n, 0, __ATOMIC_RELEASE);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (!net->host->side->received || p->rx->waiting_len > 0)
 		return;
 	for (; sources; sources &= sources - 1)

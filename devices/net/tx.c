@@ -7,8 +7,9 @@
  * what was looked at is what the host gets; the rest goes from guest memory as it is.
  *
  * A chain is taken, and so on record, before it is looked at. A successor sends again what was not
- * published: a frame may be repeated, at most once, never lost by a death alone. What the host has no
- * room for waits in the batch; nothing more is taken until it has gone.
+ * published, and notes before that it does (struct net_again): what is noted already is dropped. So a frame may be repeated,
+ * at most once, and is not lost by one death. What the host has no room for waits in the batch; nothing more is taken until
+ * it has gone.
  */
 #include <string.h>
 
@@ -28,6 +29,7 @@ struct tx_slot {
 struct tx {
 	uint32_t n;    /* frames in the batch */
 	uint32_t sent; /* of them */
+	bool noted;    /* there are heads in net_again */
 	uint32_t n_iov;
 	struct host_frame frames[NET_BATCH];
 	struct tx_slot slots[NET_BATCH];
@@ -39,9 +41,44 @@ struct tx *tx_new(void)
 	return net_room(sizeof(struct tx));
 }
 
-void tx_reset(struct tx *tx)
+static void tx_reset(struct tx *tx)
 {
 	tx->n = tx->sent = tx->n_iov = 0;
+}
+
+/* What is noted of heads that are not in flight any more was published, and its writer died before it had said so. */
+void tx_attached(struct net *net, struct vring *r)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct net_again left = { 0 };
+
+	tx_reset(p->tx);
+	for (uint32_t i = 0; i < r->n_resubmit; i++) {
+		uint32_t head = r->resubmit[i].head;
+
+		left.heads[head / 64] |= p->again->heads[head / 64] & UINT64_C(1) << head % 64;
+	}
+	*p->again = left;
+	p->tx->noted = true;
+}
+
+void tx_published(struct net_pair *p)
+{
+	/* Each behind the used index (release). */
+	for (uint32_t i = 0; p->tx->noted && i < QUEUE_MAX_SIZE / 64; i++)
+		__atomic_store_n(&p->again->heads[i], 0, __ATOMIC_RELEASE);
+	p->tx->noted = false;
+}
+
+/* False: it was noted before. */
+static bool note(struct net_pair *p, uint16_t head)
+{
+	uint64_t *word = &p->again->heads[head / 64], bit = UINT64_C(1) << head % 64;
+	bool noted = *word & bit;
+
+	__atomic_store_n(word, *word | bit, __ATOMIC_RELAXED);
+	p->tx->noted = true;
+	return !noted;
 }
 
 /* Bytes off the front of iov[*first..n). */
@@ -203,11 +240,17 @@ uint32_t tx_take(struct net *net, struct thread *t, struct vring *r)
 /* What a dead worker had taken. It goes out by itself, since there is nothing else yet. */
 void tx_resubmit(struct net *net, struct thread *t, struct vring *r, uint16_t head)
 {
-	struct tx *tx = net->pairs[r->index / 2].tx;
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct tx *tx = p->tx;
 	struct chain c;
 
 	if (!send_batch(net, t, r, tx))
 		tx_give_up(net, t, r);
+	if (!note(p, head)) {
+		net_drop(p, NET_DROP_DEATHS, "two workers have died over it");
+		thread_push(t, r, head, 0);
+		return;
+	}
 	c = next_chain(tx);
 	thread_take_up(t, r, head);
 	if (queue_load_again(&r->queue, head, &c) == QUEUE_OK)

@@ -32,7 +32,9 @@ enum way {
 };
 
 enum {
-	N_KILLS = 8,
+	N_KILLS = 16,
+	IN_A_ROW = 3,
+	SENDING_LOOKS = 5000,  /* for a frame on the wire */
 	FILLING_LOOKS = 20000, /* for a buffer that is being filled */
 	LOST_ON_TAP = 1,       /* the frame in hand, which a tap does not keep */
 };
@@ -69,6 +71,21 @@ static void kill_while_filling(struct net_script *s)
 	last = worker;
 }
 
+/* Each when it has just sent something, so that some die over what others have died over. */
+static void kill_in_a_row(struct net_script *s)
+{
+	for (unsigned i = 0; i < IN_A_ROW && *n_killed < n_kills_wanted; i++) {
+		uint64_t before = ns_look(s);
+		pid_t worker;
+
+		for (unsigned k = 0; k < SENDING_LOOKS && ns_look(s) == before; k++)
+			usleep(10);
+		worker = backend_worker(keeper);
+		if (worker > 0 && kill(worker, SIGKILL) == 0)
+			s->n_deaths = ++*n_killed;
+	}
+}
+
 static void script(void *arg)
 {
 	ns_run(arg);
@@ -100,6 +117,7 @@ static enum trial_verdict run(const struct trial *t)
 	s = (struct net_script){ .socket = b.socket,
 				 .wire = &wire,
 				 .meanwhile = kill_while_filling,
+				 .meanwhile_out = kill_in_a_row,
 				 .lost_each = port ? 0 : LOST_ON_TAP,
 				 .repeats = port && deaths };
 	keeper = b.pid;

@@ -37,6 +37,8 @@ struct net_script {
 	bool repeats; /* deaths that follow on each other may repeat what came from the wire again */
 	/* Called when frames are on their way to the driver: kills, perhaps. NULL: nothing. */
 	void (*meanwhile)(struct net_script *s);
+	/* And when frames are on their way to the wire. */
+	void (*meanwhile_out)(struct net_script *s);
 	unsigned n_deaths; /* that may have been; whoever kills counts */
 
 	struct fe fe;
@@ -45,6 +47,7 @@ struct net_script {
 	uint8_t *command, *ack;
 	uint32_t n_in, n_out; /* frames so far, each way */
 	uint8_t seen_in[NS_MAX_FRAMES], seen_out[NS_MAX_FRAMES];
+	uint64_t n_sightings;		/* of frames on the wire */
 	uint8_t pair_of[NS_MAX_FRAMES]; /* on which a frame has come, + 1 */
 	/* Of a receive queue, a frame of which some buffers have come: */
 	uint8_t whole[2][NW_MAX_FRAME];
@@ -53,6 +56,9 @@ struct net_script {
 };
 
 void ns_run(struct net_script *s);
+
+/* Look at the wire: how many frames have come out so far, those that came twice twice. */
+uint64_t ns_look(struct net_script *s);
 
 /* Has the device begun to fill the driver's buffers with what it has not told yet? */
 bool ns_filling(const struct net_script *s);
