@@ -32,16 +32,16 @@ enum way {
 };
 
 enum {
-	N_KILLS = 16,
+	N_KILLS = 10, /* each way */
 	IN_A_ROW = 3,
 	SENDING_LOOKS = 5000,  /* for a frame on the wire */
 	FILLING_LOOKS = 20000, /* for a buffer that is being filled */
 	LOST_ON_TAP = 1,       /* the frame in hand, which a tap does not keep */
 };
 
-static pid_t keeper;
-static unsigned n_kills_wanted;
-static unsigned *n_killed; /* shared with the child that runs the script */
+static pid_t keeper, worker;
+static unsigned left_in, left_out; /* kills, each way */
+static unsigned *n_killed;	   /* shared with the child that runs the script */
 
 /* A batch that is published and half cleared, and then another death, no kill from here hits: frontend-crash does. */
 static bool takes(const char *name)
@@ -56,27 +56,34 @@ static bool takes(const char *name)
 	return false;
 }
 
-static void kill_while_filling(struct net_script *s)
+/* Until there is more than one frame to be received. */
+static void hold_up(struct net_script *s)
 {
 	static pid_t last;
-	pid_t worker;
 
-	if (*n_killed >= n_kills_wanted)
+	worker = left_in > 0 ? backend_worker_await(keeper, last, 5000) : 0;
+	if (worker > 0)
+		kill(worker, SIGSTOP);
+	last = worker;
+}
+
+static void kill_while_filling(struct net_script *s)
+{
+	if (worker <= 0)
 		return;
-	worker = backend_worker_await(keeper, last, 5000);
+	left_in--;
+	kill(worker, SIGCONT);
 	for (unsigned i = 0; i < FILLING_LOOKS && !ns_filling(s); i++)
 		;
-	if (worker > 0 && kill(worker, SIGKILL) == 0)
+	if (kill(worker, SIGKILL) == 0)
 		s->n_deaths = ++*n_killed;
-	last = worker;
 }
 
 /* Each when it has just sent something, so that some die over what others have died over. */
 static void kill_in_a_row(struct net_script *s)
 {
-	for (unsigned i = 0; i < IN_A_ROW && *n_killed < n_kills_wanted; i++) {
+	for (unsigned i = 0; i < IN_A_ROW && left_out > 0; i++, left_out--) {
 		uint64_t before = ns_look(s);
-		pid_t worker;
 
 		for (unsigned k = 0; k < SENDING_LOOKS && ns_look(s) == before; k++)
 			usleep(10);
@@ -116,12 +123,13 @@ static enum trial_verdict run(const struct trial *t)
 		errx(1, "%s does not start: %s", t->program, strerror(-r));
 	s = (struct net_script){ .socket = b.socket,
 				 .wire = &wire,
+				 .before = hold_up,
 				 .meanwhile = kill_while_filling,
 				 .meanwhile_out = kill_in_a_row,
 				 .lost_each = port ? 0 : LOST_ON_TAP,
 				 .repeats = port && deaths };
 	keeper = b.pid;
-	n_kills_wanted = deaths ? N_KILLS : 0;
+	left_in = left_out = deaths ? N_KILLS : 0;
 	*n_killed = 0;
 	status = trial_in_child(script, &s);
 	v = trial_judge(t, &b, status, status == 0 && backend_alive(&b), *n_killed);

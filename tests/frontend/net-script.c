@@ -235,10 +235,10 @@ static void flow_in(struct net_script *s, unsigned n)
 	for (unsigned done = 0; done < n; done += BURST) {
 		uint32_t from = s->n_in;
 
+		s->before(s);
 		for (unsigned i = 0; i < BURST; i++)
 			send_in(s, i / 4 % NW_QUEUES, own_mac, lens[(done + i) % 7]);
-		if (s->meanwhile)
-			s->meanwhile(s);
+		s->meanwhile(s);
 		await_in(s, from);
 	}
 }
@@ -358,7 +358,7 @@ static void flow_out(struct net_script *s, unsigned n, unsigned pairs)
 		send_out(s, pair);
 		if (i % 8 == 7)
 			fe_queue_kick(&s->fe.queues[pair ? NS_TX1 : NS_TX0]);
-		if (i % 64 == 63 && s->meanwhile_out)
+		if (i % 64 == 63)
 			s->meanwhile_out(s);
 		reap_tx(s);
 	}

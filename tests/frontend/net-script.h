@@ -35,7 +35,8 @@ struct net_script {
 	struct net_wire *wire;
 	unsigned lost_each; /* frames for the driver that a death may lose */
 	bool repeats; /* deaths that follow on each other may repeat what came from the wire again */
-	/* Called when frames are on their way to the driver: kills, perhaps. NULL: nothing. */
+	/* Called before frames are sent to the driver, and when they are on their way: kills, perhaps. */
+	void (*before)(struct net_script *s);
 	void (*meanwhile)(struct net_script *s);
 	/* And when frames are on their way to the wire. */
 	void (*meanwhile_out)(struct net_script *s);
