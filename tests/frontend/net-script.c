@@ -136,8 +136,13 @@ static void frame_come(struct net_script *s, unsigned pair)
 	const uint8_t *f = s->whole[pair];
 	uint32_t n;
 
-	if (s->whole_len[pair] >= ETH_LEN && f[12] == 0x08 && f[13] == 0x00)
-		return; /* whoever sent it looks at it */
+	if (s->whole_len[pair] >= ETH_LEN && s->whole_len[pair] <= sizeof(s->datagram) &&
+	    f[12] == 0x08 && f[13] == 0x00) {
+		s->datagram_header = s->header[pair];
+		s->datagram_len = s->whole_len[pair];
+		memcpy(s->datagram, f, s->datagram_len);
+		return;
+	}
 	n = frame_number("to the driver", f, s->whole_len[pair], s->n_in);
 	s->seen_in[n]++;
 	s->pair_of[n] = (uint8_t)(pair + 1);
@@ -171,8 +176,8 @@ static bool take_buffer(struct net_script *s, unsigned pair, const struct fe_use
 	return true;
 }
 
-/* How many frames have come, on which pairs (1, 2 or both). */
-static unsigned reap_rx(struct net_script *s, unsigned *ret_pairs)
+/* How many frames have come. */
+static unsigned reap_rx(struct net_script *s)
 {
 	unsigned n = 0;
 
@@ -183,7 +188,6 @@ static unsigned reap_rx(struct net_script *s, unsigned *ret_pairs)
 		while (fe_queue_pop(rx_of(s, pair), &used)) {
 			if (take_buffer(s, pair, &used)) {
 				frame_come(s, pair);
-				*ret_pairs |= 1u << pair;
 				n++;
 			}
 			post(s, pair, used.user);
@@ -220,10 +224,9 @@ static uint32_t send_in(struct net_script *s, unsigned queue, const uint8_t *dst
 static void await_in(struct net_script *s, uint32_t from)
 {
 	uint64_t end = now_ms() + QUIET_MS;
-	unsigned pairs = 0;
 
 	while (!all_seen(s->seen_in, from, s->n_in) && now_ms() < end) {
-		if (reap_rx(s, &pairs))
+		if (reap_rx(s))
 			end = now_ms() + QUIET_MS;
 		else
 			usleep(50);
@@ -249,10 +252,9 @@ static unsigned probe(struct net_script *s, unsigned queue, const uint8_t *dst, 
 	for (unsigned i = 0; i < (comes ? TRIES : 1); i++) {
 		uint32_t n = send_in(s, queue, dst, 100);
 		uint64_t end = now_ms() + (comes ? QUIET_MS : UNWANTED_MS);
-		unsigned pairs;
 
 		while (now_ms() < end && !s->seen_in[n]) {
-			reap_rx(s, &pairs);
+			reap_rx(s);
 			usleep(50);
 		}
 		if (!comes && s->seen_in[n])
@@ -463,29 +465,26 @@ static void probe_checksum(struct net_script *s, bool partial)
 				     .csum_start = UDP_AT,
 				     .csum_offset = UDP_CSUM_OFFSET };
 	uint8_t f[UDP_AT + UDP_LEN];
-	unsigned pairs = 0;
+	const uint8_t *got = s->datagram;
+	bool right;
 
 	make_datagram(f);
-	for (unsigned i = 0; i < TRIES && !pairs; i++) {
+	s->datagram_len = 0;
+	for (unsigned i = 0; i < TRIES && !s->datagram_len; i++) {
 		uint64_t end = now_ms() + QUIET_MS;
 
 		if (!nw_send(s->wire, 0, &h, f, sizeof(f)))
 			fail("the wire takes no datagram");
-		while (!pairs && now_ms() < end) {
-			reap_rx(s, &pairs);
+		while (!s->datagram_len && now_ms() < end) {
+			reap_rx(s);
 			usleep(50);
 		}
 	}
-	if (!pairs)
-		fail("a datagram does not come");
-	const unsigned pair = pairs == 2;
-	const uint8_t *got = s->whole[pair];
-	bool right = sum(got + UDP_AT, UDP_LEN, sum(got + IP_AT + 12, 8, 17 + UDP_LEN)) == 0xffff;
-
-	if (s->whole_len[pair] != sizeof(f) || (s->header[pair].flags & NEEDS_CSUM) != partial ||
+	right = sum(got + UDP_AT, UDP_LEN, sum(got + IP_AT + 12, 8, 17 + UDP_LEN)) == 0xffff;
+	if (s->datagram_len != sizeof(f) || (s->datagram_header.flags & NEEDS_CSUM) != partial ||
 	    right == partial)
-		fail("a datagram of %u bytes, flags %u, its checksum is %s", s->whole_len[pair],
-		     s->header[pair].flags, right ? "whole" : "partial");
+		fail("a datagram of %u bytes, flags %u, its checksum is %s", s->datagram_len,
+		     s->datagram_header.flags, right ? "whole" : "partial");
 }
 
 static void holds(struct net_script *s)

@@ -53,7 +53,11 @@ struct net_script {
 	/* Of a receive queue, a frame of which some buffers have come: */
 	uint8_t whole[2][NW_MAX_FRAME];
 	uint32_t whole_len[2], n_buffers[2], want_buffers[2];
-	struct nw_header header[2]; /* of the last frame */
+	struct nw_header header[2];
+	/* The last datagram that has come: its length is 0 before there is one. */
+	struct nw_header datagram_header;
+	uint8_t datagram[128];
+	uint32_t datagram_len;
 };
 
 void ns_run(struct net_script *s);
