@@ -13,6 +13,7 @@
 #include "devices/base/log.h"
 #include "devices/net/control.h"
 #include "devices/net/counters.h"
+#include "devices/net/filter.h"
 #include "devices/net/header.h"
 #include "devices/net/host.h"
 #include "devices/net/net.h"
@@ -87,6 +88,7 @@ struct net {
 	struct host *host;
 	struct net_store *store;
 	struct net_config config;
+	struct filter filter; /* of what the driver sends */
 	uint32_t n_pairs;
 	uint32_t n_usable;	      /* pairs whose virtqueues are enabled */
 	uint32_t control_ring;	      /* index of the control queue, which depends on MQ */

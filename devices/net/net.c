@@ -545,6 +545,8 @@ struct model *net_create(void *config, const struct options *o)
 	const struct host_side *side;
 
 	net->config = *(const struct net_config *)config;
+	net->filter.bound = net->config.bound;
+	memcpy(net->filter.mac, net->config.mac, sizeof(net->filter.mac));
 	net->n_pairs = net_n_pairs(o);
 	net->config.host.n_queues = net->n_pairs;
 	side = host_side_find(net->config.host.side);

@@ -92,23 +92,19 @@ static void cut(struct iovec *iov, uint32_t *first, uint32_t n, size_t len)
 	}
 }
 
-/*
- * Not another's address, neither as the frame's source nor as the sender in ARP (RFC 826: its hardware
- * address is at 8).
- */
+/* Not another's address, neither as the frame's source nor in what it says of addresses (filter.h). */
 static bool source_good(const struct net *net, const uint8_t *head, uint32_t len)
 {
+	struct filter_frame frame = { .source = head + NET_MAC_LEN };
 	struct frame_info f;
 
-	if (!net->config.bound)
+	if (!net->filter.bound)
 		return true;
-	if (memcmp(head + NET_MAC_LEN, net->config.mac, NET_MAC_LEN) != 0)
-		return false;
 	f = frame_parse(head, len);
-	if (f.type != FRAME_ARP && f.type != FRAME_RARP)
-		return true;
-	return f.l3 + 8u + NET_MAC_LEN <= len &&
-	       memcmp(head + f.l3 + 8, net->config.mac, NET_MAC_LEN) == 0;
+	frame.type = f.type;
+	frame.packet = head + f.l3;
+	frame.len = len - f.l3;
+	return filter_pass(&net->filter, &frame);
 }
 
 /* Why the frame of this chain is not sent; NULL: it is in the batch. */

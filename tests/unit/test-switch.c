@@ -440,6 +440,21 @@ static void offsets_move_with_tags(void **state)
 	expect(0, f);
 }
 
+/* Of an untagged frame they would be in its addresses, or in front of it. */
+static void offsets_in_a_tag_are_malformed(void **state)
+{
+	struct frame f = tagged(make(2, 0, 200), 10);
+
+	plug_vlans();
+	offload(&f, VIRTIO_NET_HDR_F_NEEDS_CSUM, 0, 0, 17);
+	pass(2, f);
+	offload(&f, VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV4, 100, 38);
+	((struct virtio_net_hdr_v1 *)(void *)f.bytes)->hdr_len = 17;
+	pass(2, f);
+	only(0, f);
+	assert_int_equal(side[2].port->counters.n_malformed, 2);
+}
+
 /* ---- whose frames ---- */
 
 static void bind_all(uint32_t n_addresses)
@@ -641,6 +656,14 @@ static void neighbour_discovery_speaks_for_its_port_alone(void **state)
 	bind_all(0);
 	passes(1, ipv6(1, advertisement(2, 2, 1)), true);
 	passes(1, ipv6(1, advertisement(2, 2, 2)), false);
+	v = (struct ipv6){ .next = 58, .len = 24, .payload = { 134, [16] = 1, [17] = 1 } };
+	put_mac(v.payload + 18, 1);
+	passes(1, ipv6(1, v), true); /* a router with its own address */
+	put_mac(v.payload + 18, 2);
+	passes(1, ipv6(1, v), false);
+	v = (struct ipv6){ .next = 58, .len = 48, .payload = { 137, [40] = 2, [41] = 1 } };
+	put_mac(v.payload + 42, 2);
+	passes(1, ipv6(1, v), false); /* one that sends others to a third */
 }
 
 static void nothing_hides_behind_extension_headers(void **state)
@@ -807,6 +830,7 @@ int main(void)
 		CASE(a_tag_of_vlan_0_is_a_priority),
 		CASE(an_access_port_hides_no_second_tag),
 		CASE(offsets_move_with_tags),
+		CASE(offsets_in_a_tag_are_malformed),
 		CASE(a_bound_port_has_one_source),
 		CASE(what_is_for_others_is_never_shown_to_a_bound_port),
 		CASE(nobody_gets_what_another_is_bound_to),

@@ -185,9 +185,16 @@ static bool classify(struct passage *g)
 static bool is_genuine(struct fabric *f, const struct passage *g)
 {
 	const struct port *from = g->from;
-	uint64_t source = head_mac(head_frame(&g->head) + 6);
+	const uint8_t *bytes = head_frame(&g->head);
+	uint64_t source = head_mac(bytes + 6);
+	const struct filter_frame frame = {
+		.source = bytes + 6,
+		.type = head_type(&g->head),
+		.packet = bytes + LANE_ETHER_LEN,
+		.len = g->head.len - LANE_HEADER_LEN - LANE_ETHER_LEN,
+	};
 
-	if ((source & MAC_GROUP) || source == 0 || !filter_pass(&from->filter, &g->head))
+	if ((source & MAC_GROUP) || source == 0 || !filter_pass(&from->filter, &frame))
 		return false;
 	return from->filter.bound ||
 	       table_learn(&f->table, table_key(source, g->vlan), from->index, f->now_s);

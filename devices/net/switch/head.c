@@ -8,15 +8,17 @@ enum { GSO_UDP_L4 = 5 }; /* VIRTIO 1.3 §5.1.6; Debian 12's headers do not name 
 
 _Static_assert(sizeof(struct virtio_net_hdr_v1) == LANE_HEADER_LEN, "the header of VERSION_1");
 
-static bool check_sum(const struct virtio_net_hdr_v1 *v, uint32_t frame_len)
+/* Offsets point behind what is in front of every packet, a tag that may yet be taken off included. */
+static bool check_sum(const struct virtio_net_hdr_v1 *v, uint32_t ether_len, uint32_t frame_len)
 {
 	if (!(v->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
 		return true;
-	return v->csum_start >= LANE_ETHER_LEN &&
+	return v->csum_start >= ether_len &&
 	       (uint32_t)v->csum_start + v->csum_offset + sizeof(uint16_t) <= frame_len;
 }
 
-static bool check_segments(const struct virtio_net_hdr_v1 *v, uint32_t frame_len)
+static bool check_segments(const struct virtio_net_hdr_v1 *v, uint32_t ether_len,
+			   uint32_t frame_len)
 {
 	switch (v->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
 	case VIRTIO_NET_HDR_GSO_NONE:
@@ -33,13 +35,14 @@ static bool check_segments(const struct virtio_net_hdr_v1 *v, uint32_t frame_len
 	}
 	/* VIRTIO 1.3 §5.1.6.2: segments have checksums of their own, so this one's is left open. */
 	return (v->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) && v->gso_size > 0 &&
-	       v->hdr_len <= frame_len;
+	       v->hdr_len >= ether_len && v->hdr_len <= frame_len;
 }
 
 bool head_check_offloads(struct head *h)
 {
 	struct virtio_net_hdr_v1 v;
 	uint32_t frame_len = head_frame_len(h);
+	uint32_t ether_len = LANE_ETHER_LEN + (h->tagged ? HEAD_TAG_LEN : 0);
 
 	memcpy(&v, h->p, sizeof(v));
 	v.num_buffers = 0;
@@ -48,7 +51,7 @@ bool head_check_offloads(struct head *h)
 		memset(h->p, 0, sizeof(v));
 		return true;
 	}
-	if (!check_sum(&v, frame_len) || !check_segments(&v, frame_len))
+	if (!check_sum(&v, ether_len, frame_len) || !check_segments(&v, ether_len, frame_len))
 		return false;
 	memcpy(h->p, &v, sizeof(v));
 	return true;

@@ -19,8 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/net/filter.h"
 #include "devices/net/lane.h"
-#include "devices/net/switch/filter.h"
 #include "devices/net/switch/stream.h"
 
 enum {

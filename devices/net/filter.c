@@ -1,11 +1,11 @@
 /* Sources of frames. See filter.h. */
-#include "devices/net/switch/filter.h"
+#include "devices/net/filter.h"
+
+#include <string.h>
+
+#include "devices/net/frame.h"
 
 enum {
-	TYPE_IPV4 = 0x0800,
-	TYPE_ARP = 0x0806,
-	TYPE_RARP = 0x8035,
-	TYPE_IPV6 = 0x86dd,
 	ARP_LEN = 28,
 	ARP_SENDER_MAC = 8,
 	ARP_SENDER_IP = 14,
@@ -120,8 +120,15 @@ static bool pass_discovery(const struct filter *f, struct view v)
 			return false;
 		break;
 	case ND_ROUTER_ADVERTISEMENT:
+		options = 16;
+		if (f->n_addresses > 0)
+			return false;
+		break;
 	case ND_REDIRECT:
-		return f->n_addresses == 0;
+		options = 40;
+		if (f->n_addresses > 0)
+			return false;
+		break;
 	default:
 		return true;
 	}
@@ -167,30 +174,29 @@ static bool pass_ipv6(const struct filter *f, struct view v)
 	if (v.p[IPV6_NEXT] != NEXT_ICMPV6)
 		return pass_extensions(payload, v.p[IPV6_NEXT]);
 	/* Without the padding of a short frame, which is no option. */
-	len = head_be16(v.p + IPV6_PAYLOAD_LEN);
+	len = frame_u16(v.p + IPV6_PAYLOAD_LEN);
 	payload.len = payload.len < len ? payload.len : len;
 	return pass_discovery(f, payload);
 }
 
-bool filter_pass(const struct filter *f, const struct head *h)
+bool filter_pass(const struct filter *f, const struct filter_frame *frame)
 {
-	const uint8_t *frame = head_frame(h);
-	struct view v = { frame + LANE_ETHER_LEN, h->len - LANE_HEADER_LEN - LANE_ETHER_LEN };
+	struct view v = { frame->packet, frame->len };
 
 	if (!f->bound)
 		return true;
-	if (memcmp(frame + 6, f->mac, 6) != 0)
+	if (memcmp(frame->source, f->mac, 6) != 0)
 		return false;
-	switch (head_type(h)) {
-	case TYPE_ARP:
-	case TYPE_RARP:
+	switch (frame->type) {
+	case FRAME_ARP:
+	case FRAME_RARP:
 		return pass_arp(f, v);
-	case TYPE_IPV4:
+	case FRAME_IPV4:
 		return pass_ipv4(f, v);
-	case TYPE_IPV6:
+	case FRAME_IPV6:
 		return pass_ipv6(f, v);
-	case HEAD_TYPE_VLAN:
-	case HEAD_TYPE_VLAN_SERVICE:
+	case FRAME_VLAN:
+	case FRAME_QINQ:
 		return false;
 	default:
 		return f->n_addresses == 0;
