@@ -274,9 +274,10 @@ static unsigned probe(struct net_script *s, unsigned queue, const uint8_t *dst, 
 uint64_t ns_look(struct net_script *s)
 {
 	static uint8_t frame[NW_MAX_FRAME];
+	struct nw_header h;
 	uint32_t len, n;
 
-	while ((len = nw_receive(s->wire, frame)) > 0) {
+	while ((len = nw_receive(s->wire, &h, frame)) > 0) {
 		n = frame_number("from the driver", frame, len, s->n_out);
 		s->n_sightings++;
 		if (++s->seen_out[n] > 2)

@@ -197,7 +197,8 @@ int nw_open_tap(struct net_wire *w, unsigned mtu)
 	w->in = packet_socket(0);
 	w->out = packet_socket(ETH_P_ALL);
 	if (w->in < 0 || w->out < 0 ||
-	    setsockopt(w->in, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)) < 0)
+	    setsockopt(w->in, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)) < 0 ||
+	    setsockopt(w->out, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)) < 0)
 		return -errno;
 	return 0;
 }
@@ -240,7 +241,7 @@ bool nw_send(struct net_wire *w, unsigned queue, const struct nw_header *h, cons
 	return writev(w->in, iov, 2) == (ssize_t)(PACKET_HEADER_LEN + len);
 }
 
-static uint32_t receive_port(struct net_wire *w, uint8_t *frame)
+static uint32_t receive_port(struct net_wire *w, struct nw_header *ret_h, uint8_t *frame)
 {
 	for (unsigned q = 0; q < NW_QUEUES; q++) {
 		uint32_t len;
@@ -251,22 +252,39 @@ static uint32_t receive_port(struct net_wire *w, uint8_t *frame)
 			wake(w->queue[q]);
 		if (!record)
 			continue;
+		memcpy(ret_h, record, HEADER_LEN);
 		memcpy(frame, record + HEADER_LEN, len - HEADER_LEN);
 		return len - HEADER_LEN;
 	}
 	return 0;
 }
 
-uint32_t nw_receive(struct net_wire *w, uint8_t *frame)
+uint32_t nw_receive(struct net_wire *w, struct nw_header *ret_h, uint8_t *frame)
 {
 	struct sockaddr_ll from;
-	socklen_t from_len = sizeof(from);
+	struct iovec iov[] = { { ret_h, PACKET_HEADER_LEN }, { frame, NW_MAX_FRAME } };
+	struct msghdr m = { .msg_name = &from, .msg_iov = iov, .msg_iovlen = 2 };
 	ssize_t n;
 
 	if (w->port)
-		return receive_port(w, frame);
-	do
-		n = recvfrom(w->out, frame, NW_MAX_FRAME, 0, (struct sockaddr *)&from, &from_len);
-	while (n >= 0 && from.sll_pkttype == PACKET_OUTGOING);
-	return n < 0 ? 0 : (uint32_t)n;
+		return receive_port(w, ret_h, frame);
+	*ret_h = (struct nw_header){ 0 };
+	do {
+		m.msg_namelen = sizeof(from);
+		n = recvmsg(w->out, &m, 0);
+	} while (n >= 0 && from.sll_pkttype == PACKET_OUTGOING);
+	return n < PACKET_HEADER_LEN ? 0 : (uint32_t)n - PACKET_HEADER_LEN;
+}
+
+void nw_resume(struct net_wire *w)
+{
+	static uint8_t frame[NW_MAX_FRAME];
+	struct nw_header h;
+
+	for (unsigned q = 0; q < NW_QUEUES && w->port; q++) {
+		w->to_device[q].at = w->to_device[q].words->tail;
+		w->to_switch[q].at = w->to_switch[q].words->head;
+	}
+	while (nw_receive(w, &h, frame) > 0)
+		;
 }

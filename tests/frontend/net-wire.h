@@ -52,5 +52,8 @@ void nw_close(struct net_wire *w);
 bool nw_send(struct net_wire *w, unsigned queue, const struct nw_header *h, const uint8_t *frame,
 	     uint32_t len);
 
-/* A frame that the device has sent: its length; 0: there is none. */
-uint32_t nw_receive(struct net_wire *w, uint8_t *frame);
+/* A frame that the device has sent, and its header: its length; 0: there is none. */
+uint32_t nw_receive(struct net_wire *w, struct nw_header *ret_h, uint8_t *frame);
+
+/* In another process than the last one's: go on where that one was, without what it has left. */
+void nw_resume(struct net_wire *w);
