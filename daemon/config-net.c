@@ -53,11 +53,14 @@ static bool take_range(json_object *element, void *arg)
 {
 	struct switch_config *c = arg;
 	struct vlan_range *range = &c->trunk[c->n_trunk++];
-	const char *text = json_object_get_string(element), *dash = strchr(text, '-');
+	const char *text = json_object_is_type(element, json_type_int)
+				   ? json_object_get_string(element)
+				   : string_of(element);
+	const char *dash = text ? strchr(text, '-') : NULL;
 	char first[8];
 	uint64_t a, b;
 
-	if (!json_object_is_type(element, json_type_int) && !string_of(element))
+	if (!text)
 		return false;
 	(void)snprintf(first, sizeof(first), "%.*s", dash ? (int)(dash - text) : 7, text);
 	if ((dash && dash - text > 6) || parse_u64(first, 1, VLAN_MAX, &a) < 0 ||

@@ -108,6 +108,8 @@ static const struct bad {
 	{ "{\"vm\": \"..\"}", 0, 1, "vm", "letters, digits" },
 	{ "{\"vm\": \"\"}", 0, 1, "vm", "letters, digits" },
 	{ "{\"vm\": \"bus\"}", 0, 1, "vm", "the daemon's own" },
+	{ "{\"vm\": \"cids\"}", 0, 1, "vm", "the daemon's own" },
+	{ "{\"vm\": \"cids.new\"}", 0, 1, "vm", "the daemon's own" },
 	{ "{\"vm\": 7}", 0, 1, "vm", "letters, digits" },
 	{ "{\"vm\": "
 	  "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}",
@@ -145,6 +147,8 @@ static const struct bad {
 	{ NET("\"switch\": {\"name\": \"l\", \"trunk\": [\"5-\"]}"), 0, 2, "devices.x.switch.trunk",
 	  "1 to 64 numbers" },
 	{ NET("\"switch\": {\"name\": \"l\", \"trunk\": [{}]}"), 0, 2, "devices.x.switch.trunk",
+	  "1 to 64 numbers" },
+	{ NET("\"switch\": {\"name\": \"l\", \"trunk\": [null]}"), 0, 2, "devices.x.switch.trunk",
 	  "1 to 64 numbers" },
 	{ NET("\"switch\": {\"name\": \"l\", \"addresses\": [\"10.0.0.256\"]}"), 0, 2,
 	  "devices.x.switch.addresses", "IP addresses" },
