@@ -5,6 +5,7 @@
  *
  * A host side is a row of sides[] below: its key, and what vmdevd opens for it.
  */
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -187,28 +188,43 @@ static void user_argv(const struct device_config *c, struct argv *argv)
 		argv_add(argv, "--mtu=%d", CONFIG_USER_MAX_MTU);
 }
 
-static void put_ranges(json_object *object, const struct switch_config *c)
+/* 10, or "10-19". */
+static json_object *range_to_json(const struct vlan_range *range)
 {
-	json_object *array = json_object_new_array();
 	char text[16];
 
-	for (uint32_t i = 0; i < c->n_trunk; i++) {
-		(void)snprintf(text, sizeof(text), "%u-%u", c->trunk[i].first, c->trunk[i].last);
-		json_object_array_add(array, json_object_new_string(text));
-	}
-	json_object_object_add(object, "trunk", array);
+	if (range->first == range->last)
+		return json_object_new_int(range->first);
+	(void)snprintf(text, sizeof(text), "%u-%u", range->first, range->last);
+	return json_object_new_string(text);
+}
+
+static json_object *address_to_json(const uint8_t *address)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	bool is_v4 = memcmp(address, mapped, sizeof(mapped)) == 0;
+	char text[INET6_ADDRSTRLEN] = "";
+
+	(void)inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? address + sizeof(mapped) : address,
+			text, sizeof(text));
+	return json_object_new_string(text);
 }
 
 static void switch_json(const struct device_config *c, json_object *object)
 {
-	json_object *lan = json_object_new_object();
+	json_object *lan = json_object_new_object(), *trunk = json_object_new_array();
+	json_object *addresses = json_object_new_array();
 
 	json_put_text(lan, "name", c->lan.name);
 	json_put_bool(lan, "bind", c->lan.bind);
 	json_put_number(lan, "vlan", c->lan.access);
 	json_put_number(lan, "native", c->lan.native);
-	put_ranges(lan, &c->lan);
-	json_put_number(lan, "addresses", c->lan.n_addresses);
+	for (uint32_t i = 0; i < c->lan.n_trunk; i++)
+		json_object_array_add(trunk, range_to_json(&c->lan.trunk[i]));
+	for (uint32_t i = 0; i < c->lan.n_addresses; i++)
+		json_object_array_add(addresses, address_to_json(c->lan.addresses[i]));
+	json_object_object_add(lan, "trunk", trunk);
+	json_object_object_add(lan, "addresses", addresses);
 	json_object_object_add(object, "switch", lan);
 }
 
@@ -226,12 +242,16 @@ static json_object *forward_to_json(const struct user_forward *f)
 static void user_json(const struct device_config *c, json_object *object)
 {
 	json_object *user = json_object_new_object(), *forward = json_object_new_array();
+	json_object *dns = c->user.has_dns ? json_object_new_array() : NULL; /* the host's */
 
 	json_put_text(user, "address", c->user.address);
 	json_put_text(user, "gateway", c->user.gateway);
 	json_put_text(user, "address6", c->user.address6);
 	json_put_text(user, "gateway6", c->user.gateway6);
 	json_put_text(user, "interface", c->user.interface);
+	for (uint32_t i = 0; i < c->user.n_dns; i++)
+		json_object_array_add(dns, json_object_new_string(c->user.dns[i]));
+	json_object_object_add(user, "dns", dns);
 	json_put_bool(user, "host_loopback", c->user.host_loopback);
 	for (uint32_t i = 0; i < c->user.n_forwards; i++)
 		json_object_array_add(forward, forward_to_json(&c->user.forward[i]));
