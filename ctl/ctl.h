@@ -65,6 +65,8 @@ enum ctl_exit ctl_new_message(struct ctl *ctl, const char *method, sd_bus_messag
 
 __attribute__((format(printf, 1, 2))) void ctl_error(const char *format, ...);
 void ctl_print_json(json_object *object);
+/* As one word of a shell's, whatever it holds; to be freed; NULL: no memory. */
+char *ctl_quote(const char *word);
 /* A text member, or `otherwise` if it is missing, null or no text. */
 const char *ctl_text(json_object *object, const char *key, const char *otherwise);
 int64_t ctl_number(json_object *object, const char *key);

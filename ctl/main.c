@@ -55,7 +55,7 @@ static void print_help(void)
 		for (const struct verb *v = groups[i]; v->name; v++)
 			printf("  %-8s %-22s %s\n", v->name, v->args, v->help);
 	puts("\n"
-	     "  --json           print JSON (apply, list, status, watch, doctor)\n"
+	     "  --json           print JSON (apply, list, status, watch, attach, doctor)\n"
 	     "  --dry-run        apply: only say what would change\n"
 	     "  --address=ADDR   the bus of another vmdevd (" DEFAULT_ADDRESS ")\n"
 	     "  -H, --host=HOST  run on another machine, by ssh\n"
@@ -78,24 +78,6 @@ static const struct verb *verb_find(const char *name)
 }
 
 /* ---- another machine ---- */
-
-/* One word for the shell at the other end; it may hold anything but is only one word. */
-static char *quote(const char *word)
-{
-	char *text = malloc(strlen(word) * 4 + 3), *p = text;
-
-	if (!text)
-		return NULL;
-	*p++ = '\'';
-	for (; *word; word++) {
-		if (*word == '\'')
-			p = stpcpy(p, "'\\''");
-		else
-			*p++ = *word;
-	}
-	(void)stpcpy(p, "'");
-	return text;
-}
 
 /* A document is here and vmdevctl there: it goes through ssh's stdin. */
 static enum ctl_exit redirect_document(int argc, char **argv)
@@ -137,11 +119,11 @@ static const char **host_words(const struct ctl *ctl, const struct verb *verb, i
 	if (ctl->dry_run)
 		words[n++] = "--dry-run";
 	if (strcmp(ctl->address, DEFAULT_ADDRESS) != 0)
-		words[n++] = quote(text_format("--address=%s", ctl->address));
+		words[n++] = ctl_quote(text_format("--address=%s", ctl->address));
 	words[n++] = "--";
 	words[n++] = verb->name;
 	for (int i = 0; i < argc; i++)
-		words[n++] = is_apply ? "-" : quote(argv[i]);
+		words[n++] = is_apply ? "-" : ctl_quote(argv[i]);
 	return words;
 }
 

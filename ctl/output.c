@@ -35,6 +35,28 @@ void ctl_print_json(json_object *object)
 							    JSON_C_TO_STRING_SPACED));
 }
 
+char *ctl_quote(const char *word)
+{
+	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				   "_@%+=:,./-";
+	char *text, *p;
+
+	if (word[0] && word[strspn(word, safe)] == '\0')
+		return strdup(word);
+	text = p = malloc(strlen(word) * 4 + 3);
+	if (!text)
+		return NULL;
+	*p++ = '\'';
+	for (; *word; word++) {
+		if (*word == '\'')
+			p = stpcpy(p, "'\\''");
+		else
+			*p++ = *word;
+	}
+	(void)stpcpy(p, "'");
+	return text;
+}
+
 const char *ctl_text(json_object *object, const char *key, const char *otherwise)
 {
 	json_object *value;

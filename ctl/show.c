@@ -30,20 +30,22 @@ static char *recovery_text(json_object *device)
 	return text_format("%.2f ms", json_object_get_double(value));
 }
 
+static bool is_true(json_object *device, const char *key)
+{
+	json_object *value;
+
+	return json_object_object_get_ex(device, key, &value) && json_object_get_boolean(value);
+}
+
 static void add_device(struct table *table, json_object *device)
 {
 	const char *state = ctl_text(device, "state", "?");
 	scope_free char *recovery = recovery_text(device);
-	json_object *connected;
 
 	table_add(table, CTL_PLAIN, "%s", ctl_text(device, "name", "?"));
 	table_add(table, CTL_PLAIN, "%s", ctl_text(device, "type", "?"));
 	table_add(table, ctl_colour_of_state(state), "%s", state);
-	table_add(table, CTL_PLAIN, "%s",
-		  json_object_object_get_ex(device, "connected", &connected) &&
-				  json_object_get_boolean(connected)
-			  ? "yes"
-			  : "no");
+	table_add(table, CTL_PLAIN, "%s", is_true(device, "connected") ? "yes" : "no");
 	add_number_or_dash(table, device, "pid");
 	table_add(table, CTL_PLAIN, "%lld", (long long)ctl_number(device, "restarts"));
 	table_add(table, CTL_PLAIN, "%s", recovery ? recovery : "-");
@@ -62,6 +64,12 @@ static void print_list(json_object *devices)
 	table_free(table);
 }
 
+static void say_none(const struct ctl *ctl)
+{
+	if (!ctl->quiet)
+		puts("No devices. `vmdevctl apply FILE` makes some.");
+}
+
 static enum ctl_exit run_list(struct ctl *ctl, int argc, char **argv)
 {
 	json_object *devices;
@@ -72,8 +80,7 @@ static enum ctl_exit run_list(struct ctl *ctl, int argc, char **argv)
 	if (ctl->json) {
 		ctl_print_json(devices);
 	} else if (json_object_array_length(devices) == 0) {
-		if (!ctl->quiet)
-			puts("No devices. `vmdevctl apply FILE` makes some.");
+		say_none(ctl);
 	} else {
 		ctl_pager_start(ctl);
 		print_list(devices);
@@ -134,8 +141,8 @@ static void print_records(json_object *device)
 	    (long long)restarts, (long long)ctl_number(device, "relaunches"),
 	    recovery ? recovery : "-");
 	row("Front-end", "%s; %lld connection%s so far",
-	    strcmp(ctl_text(device, "state", ""), "connected") == 0 ? "connected" : "not connected",
-	    (long long)connections, plural(connections));
+	    is_true(device, "connected") ? "connected" : "not connected", (long long)connections,
+	    plural(connections));
 	if (violations)
 		row("Violations", "%s%lld refused system call%s, the last one %s%s",
 		    ctl_colour(CTL_BAD), (long long)violations, plural(violations),
@@ -151,17 +158,58 @@ static void print_records(json_object *device)
 		    ctl_colour(CTL_PLAIN));
 }
 
+static void print_blk(json_object *device)
+{
+	row("Image", "%s (%s, cache %s%s%s)", ctl_text(device, "path", "-"),
+	    is_true(device, "readonly") ? "read-only" : "read-write",
+	    ctl_text(device, "cache", "-"), ctl_has(device, "serial") ? ", serial " : "",
+	    ctl_text(device, "serial", ""));
+}
+
+static void print_fs(json_object *device)
+{
+	row("Directory", "%s as \"%s\" (%s, cache %s, ids %s)", ctl_text(device, "path", "-"),
+	    ctl_text(device, "tag", "-"), is_true(device, "readonly") ? "read-only" : "read-write",
+	    ctl_text(device, "cache", "-"), ctl_text(device, "ids", "-"));
+}
+
+static void print_net(json_object *device)
+{
+	const char *side = ctl_text(device, "side", "-"), *name = ctl_text(device, "tap", "");
+	const char *bridge = ctl_text(device, "bridge", "");
+	json_object *lan;
+
+	if (json_object_object_get_ex(device, "switch", &lan))
+		name = ctl_text(lan, "name", "");
+	row("Network", "%s%s%s%s%s, address %s", side, name[0] ? " " : "", name,
+	    bridge[0] ? " in bridge " : "", bridge, ctl_text(device, "mac", "-"));
+}
+
+static void print_vsock(json_object *device)
+{
+	row("CID", "%lld, host programs connect to %s", (long long)ctl_number(device, "cid"),
+	    ctl_text(device, "uds", "nothing"));
+}
+
+/* What the guest has of the host's. */
 static void print_resource(json_object *device)
 {
-	json_object *readonly;
+	static const struct {
+		const char *type;
+		void (*print)(json_object *device);
+	} rows[] = { { "blk", print_blk },
+		     { "fs", print_fs },
+		     { "net", print_net },
+		     { "vsock", print_vsock } };
 
-	row("Image", "%s (%s%scache %s%s%s)", ctl_text(device, "path", "-"),
-	    json_object_object_get_ex(device, "readonly", &readonly) &&
-			    json_object_get_boolean(readonly)
-		    ? "read-only"
-		    : "read-write",
-	    ", ", ctl_text(device, "cache", "?"), ctl_has(device, "serial") ? ", serial " : "",
-	    ctl_text(device, "serial", ""));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (strcmp(rows[i].type, ctl_text(device, "type", "")) == 0)
+			rows[i].print(device);
+}
+
+static void print_device(json_object *device)
+{
+	print_resource(device);
 	row("Queues", "%lld of up to %lld", (long long)ctl_number(device, "queues"),
 	    (long long)ctl_number(device, "queue_size"));
 	row("Socket", "%s", ctl_text(device, "socket", "-"));
@@ -194,7 +242,7 @@ static void print_status(json_object *device)
 	row("State", "%s%s%s since %s", colour, state, plain, since ? since : "?");
 	if (ctl_has(device, "reason"))
 		row("Reason", "%s%s%s", ctl_colour(CTL_BAD), ctl_text(device, "reason", ""), plain);
-	print_resource(device);
+	print_device(device);
 	if (ctl_has(device, "keeper_pid"))
 		row("Processes", "worker %lld (generation %lld), keeper %lld",
 		    (long long)ctl_number(device, "pid"),
@@ -226,6 +274,8 @@ static enum ctl_exit run_status(struct ctl *ctl, int argc, char **argv)
 		return exit;
 	if (ctl->json) {
 		ctl_print_json(devices);
+	} else if (json_object_array_length(devices) == 0) {
+		say_none(ctl);
 	} else if (!ctl->quiet) {
 		ctl_pager_start(ctl);
 		for (size_t i = 0; i < json_object_array_length(devices); i++) {
