@@ -108,9 +108,10 @@ static void need_sandbox(void)
 {
 	if (geteuid() == 0 && !SANITIZED)
 		return;
-	print_message("skipped: sandboxes need root%s\n",
-		      SANITIZED ? ", and a program without a sanitizer, whose own calls a filter refuses"
-				: "");
+	print_message(
+		"skipped: sandboxes need root%s\n",
+		SANITIZED ? ", and a program without a sanitizer, whose own calls a filter refuses"
+			  : "");
 	skip();
 }
 
