@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #include "daemon/broker-private.h"
+#include "daemon/text.h"
+#include "devices/base/error.h"
 #include "devices/base/fd.h"
 #include "devices/base/scope.h"
 
@@ -95,26 +97,34 @@ static int connect_no_link(const char *path, uint32_t type, int *ret_fd)
 	return connect_path(name, type, ret_fd);
 }
 
-/* Where a listening socket that vmdevd was started with (sd_listen_fds(3)) can be reached. */
+/* The socket of this name that vmdevd was started with (sd_listen_fds(3)), or -ENOENT. */
+static int find_named(const char *name)
+{
+	char **names = NULL;
+	int n = sd_listen_fds_with_names(0, &names), fd = -ENOENT;
+
+	for (int i = 0; i < n && fd < 0; i++)
+		if (strcmp(names[i], name) == 0)
+			fd = SD_LISTEN_FDS_START + i;
+	for (int i = 0; names && names[i]; i++)
+		free(names[i]);
+	free(names);
+	return fd;
+}
+
+/* Where it can be reached. */
 static int connect_named(const char *name, uint32_t type, int *ret_fd)
 {
 	struct sockaddr_un address = { 0 };
 	socklen_t len = sizeof(address);
-	char **names = NULL;
-	int n = sd_listen_fds_with_names(0, &names), r = -ENOENT;
+	int fd = find_named(name);
 
-	for (int i = 0; i < n; i++)
-		if (r == -ENOENT && strcmp(names[i], name) == 0)
-			r = getsockname(SD_LISTEN_FDS_START + i, (struct sockaddr *)&address,
-					&len) < 0
-				    ? -errno
-				    : 0;
-	for (int i = 0; names && names[i]; i++)
-		free(names[i]);
-	free(names);
-	if (r == 0 && address.sun_family != AF_UNIX)
-		r = -EAFNOSUPPORT;
-	return r < 0 ? r : connect_unix(&address, len, type, ret_fd);
+	if (fd < 0)
+		return fd;
+	if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+		return -errno;
+	return address.sun_family == AF_UNIX ? connect_unix(&address, len, type, ret_fd)
+					     : -EAFNOSUPPORT;
 }
 
 static bool allowed(const struct port_list *list, uint32_t port)
@@ -183,6 +193,54 @@ static bool is_forwarded(const struct device_config *c, uint64_t cid)
 		if (c->forward.cids[i] == cid)
 			return true;
 	return false;
+}
+
+static int refuse(int error, char **ret_error, char *text)
+{
+	*ret_error = text;
+	return error;
+}
+
+static int check_named(const struct vsock_listen *entry, char **ret_error)
+{
+	int fd = find_named(entry->fd_name), family = 0, listening = 0;
+	socklen_t len = sizeof(int);
+
+	if (fd < 0)
+		return refuse(-ENOENT, ret_error,
+			      text_format("\"listen\" of port %u: vmdevd was started without a "
+					  "socket named \"%s\"; give one by FileDescriptorName= of "
+					  "its socket unit",
+					  entry->port, entry->fd_name));
+	(void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len);
+	(void)getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len);
+	if (family == AF_UNIX && listening)
+		return 0;
+	return refuse(-EINVAL, ret_error,
+		      text_format("\"listen\" of port %u: the socket named \"%s\" that vmdevd was "
+				  "started with %s",
+				  entry->port, entry->fd_name,
+				  family == AF_UNIX ? "does not listen" : "is no Unix socket"));
+}
+
+int broker_check_ways(const struct device_config *c, char **ret_error)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < c->listens.n && r == 0; i++)
+		if (!c->listens.entries[i].path[0])
+			r = check_named(&c->listens.entries[i], ret_error);
+	if (r == 0 && c->forward.n > 0) {
+		scope_fd int fd = new_socket(AF_VSOCK, 1);
+
+		if (fd < 0)
+			r = refuse(
+				fd, ret_error,
+				text_format("\"forward\": the host's AF_VSOCK cannot be had: %s; "
+					    "its kernel needs the module vsock",
+					    error_text(fd)));
+	}
+	return r;
 }
 
 int broker_connect(const struct device_config *c, const struct broker_call *call, int *fd)

@@ -57,6 +57,12 @@ void broker_become_oneself(const struct broker_self *self);
  */
 int broker_connect(const struct device_config *config, const struct broker_call *call, int *fd);
 
+/*
+ * Is there what the document names besides paths: sockets that vmdevd was started with, the host's AF_VSOCK? Nobody is connected to.
+ * 0 or a negative errno and a text.
+ */
+int broker_check_ways(const struct device_config *config, char **ret_error);
+
 /* ---- broker-asks.c ---- */
 
 struct broker {

@@ -97,8 +97,9 @@ int broker_prepare(struct broker *b, const struct device_config *config, char **
 
 	b->config = config;
 	b->owner = config->socket;
-	if (same)
-		return 0;
+	r = broker_check_ways(config, ret_error);
+	if (r < 0 || same)
+		return r;
 	broker_close(b);
 	if (!config->uds)
 		return 0;

@@ -7,6 +7,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,10 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -356,6 +361,119 @@ static void a_directory_that_is_moved_keeps_its_socket(void **state)
 	assert_int_equal(rename(aside, f->dir), 0); /* empty: see teardown */
 }
 
+/* ---- what the document names has to be there ---- */
+
+/* In a process of its own, since it changes what that is. 0: all claims of it hold. */
+static int in_child(int (*claims)(struct fixture *f))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		void *f;
+		int r = dup2(0, 3) == 3 && setup(&f) == 0 ? claims(f) : 2; /* 3: see hand_over() */
+
+		_exit(r ? r : teardown(&f));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+#define HOLDS(condition)                                                                           \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			print_error("%s:%d: %s\n", __FILE__, __LINE__, #condition);                \
+			return 1;                                                                  \
+		}                                                                                  \
+	} while (0)
+
+static bool refused_with(struct fixture *f, const char *words)
+{
+	char *error = NULL;
+	bool right =
+		broker_prepare(f->broker, f->config, &error) < 0 && error && strstr(error, words);
+
+	if (!right)
+		print_error("it says: %s\n", error ? error : "nothing");
+	free(error);
+	return right;
+}
+
+/* As on a host whose kernel has no AF_VSOCK; the real one is left alone. */
+static int without_af_vsock(struct fixture *f)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_VSOCK, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
+
+	HOLDS(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	HOLDS(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
+	f->config->forward.n = 1;
+	f->config->forward.cids[0] = 1;
+	HOLDS(refused_with(f, "AF_VSOCK"));
+	HOLDS(refused_with(f, "forward"));
+	f->config->forward.n = 0;
+	HOLDS(broker_prepare(f->broker, f->config, &(char *){ NULL }) == 0);
+	return 0;
+}
+
+static void forwarding_without_af_vsock_is_refused_at_the_start(void **state)
+{
+	assert_int_equal(in_child(without_af_vsock), 0);
+}
+
+/* vmdevd has been given a socket as number 3 (sd_listen_fds(3)). */
+static bool hand_over(int fd, const char *name)
+{
+	char pid[16];
+
+	(void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	return dup2(fd, 3) == 3 && setenv("LISTEN_PID", pid, 1) == 0 &&
+	       setenv("LISTEN_FDS", "1", 1) == 0 && setenv("LISTEN_FDNAMES", name, 1) == 0;
+}
+
+static int named_socket(struct fixture *f)
+{
+	struct vsock_listen entry = { .port = 22, .fd_name = "ssh" };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fd = -1, theirs;
+	uint8_t buf[CONTRACT_VSOCK_MSG_LEN];
+	char byte;
+
+	f->config->listens.n = 1;
+	f->config->listens.entries[0] = entry;
+	HOLDS(refused_with(f, "\"ssh\""));
+	HOLDS(hand_over(server, "other"));
+	HOLDS(refused_with(f, "\"ssh\""));
+	HOLDS(hand_over(server, "ssh"));
+	HOLDS(refused_with(f, "does not listen"));
+	/* A name of the kernel's choice: no path leads there. */
+	HOLDS(bind(server, (struct sockaddr *)&address, sizeof(sa_family_t)) == 0);
+	HOLDS(listen(server, 1) == 0);
+	HOLDS(broker_prepare(f->broker, f->config, &(char *){ NULL }) == 0);
+	HOLDS(ask(f, 5, 22) && sd_event_run(f->event, PATIENCE_USEC) >= 0);
+	HOLDS(letter(f, buf, &fd) && fd >= 0);
+	theirs = accept4(server, NULL, NULL, SOCK_CLOEXEC);
+	HOLDS(theirs >= 0 && send(theirs, "x", 1, 0) == 1 && recv(fd, &byte, 1, 0) == 1);
+	/* Of another family it is none for a guest. */
+	close(server);
+	server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	HOLDS(listen(server, 1) == 0 && hand_over(server, "ssh"));
+	HOLDS(refused_with(f, "Unix"));
+	return 0;
+}
+
+static void a_socket_that_vmdevd_was_started_with_leads_where_it_says(void **state)
+{
+	assert_int_equal(in_child(named_socket), 0);
+}
+
 int main(void)
 {
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -368,6 +486,8 @@ int main(void)
 		CLAIM(a_full_backlog_is_tried_ever_more_rarely),
 		CLAIM(names_that_others_change_lead_nowhere),
 		CLAIM(a_directory_that_is_moved_keeps_its_socket),
+		cmocka_unit_test(forwarding_without_af_vsock_is_refused_at_the_start),
+		cmocka_unit_test(a_socket_that_vmdevd_was_started_with_leads_where_it_says),
 	};
 	struct rlimit files;
 

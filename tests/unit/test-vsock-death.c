@@ -187,7 +187,6 @@ static void the_loss_of_connections_is_told_once_whenever_the_worker_dies(void *
 
 	for (unsigned dies = 0; dies < 3; dies++) {
 		assert_true(bench_session(5));
-		bench_store()->reset_due = STORE_RESET_DUE;
 		bench_post_event();
 		if (dies == 1) /* after it was pushed, before that was published */
 			bench_half_turn();
@@ -202,6 +201,11 @@ static void the_loss_of_connections_is_told_once_whenever_the_worker_dies(void *
 		bench_turn();
 		assert_false(bench_event(&id));
 	}
+	/* A guest that begins with them knows of no connection. */
+	assert_true(bench_session(0));
+	bench_post_event();
+	bench_turn();
+	assert_false(bench_event(&id));
 }
 
 /*

@@ -41,6 +41,7 @@ enum {
 static struct {
 	struct store *store;
 	struct vsock *v;
+	bool fresh;
 	struct thread thread;
 	struct state_thread shared;
 	struct vring rings[CONTRACT_VSOCK_QUEUES];
@@ -186,6 +187,7 @@ bool bench_session(uint16_t used_idx)
 	open_channel();
 	fill_rings(used_idx);
 	b.v = NULL;
+	b.fresh = true;
 	return bench_begin();
 }
 
@@ -267,6 +269,10 @@ bool bench_begin(void)
 	}
 	NEEDED(ops->thread_open(&b.v->model.device, &b.thread) == 0);
 	ops->configure(&b.v->model.device, &im);
+	/* In a new session a worker begins without rings, and is told of them later. */
+	if (b.fresh)
+		ops->configure(&b.v->model.device, &im);
+	b.fresh = false;
 	for (unsigned i = 0; i < CONTRACT_VSOCK_QUEUES; i++)
 		attach(i);
 	for (unsigned i = 0; i < CONTRACT_VSOCK_QUEUES; i++)

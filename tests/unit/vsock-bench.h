@@ -20,7 +20,10 @@ enum {
 	BENCH_HOST_PORT = 5000, /* in bench_request() */
 };
 
-/* A new session, of which nothing is left from an earlier one. False: the state is refused. */
+/*
+ * A new session, of which nothing is left from an earlier one but how far the rings have come: as when a fresh sandbox
+ * takes the place of one. False: the state is refused.
+ */
 bool bench_session(uint16_t used_idx);
 /* A worker begins; whatever was before. False: it refuses the state. */
 bool bench_begin(void);
