@@ -202,7 +202,7 @@ void conn_drop_all(struct vsock *v)
 	for (uint32_t i = 0; i < STORE_SLOTS; i++)
 		s->slots[i].kind = SLOT_NONE;
 	s->hand.kind = HAND_NONE;
-	s->stray_tail = s->stray_head;
+	v->stray_next = s->stray_tail = s->stray_head;
 	memset(s->tx_done, 0, sizeof(s->tx_done));
 	v->n_slots = v->n_pushed = 0;
 }

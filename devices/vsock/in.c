@@ -502,8 +502,8 @@ static bool slots_left(const struct vsock *v)
 /* Each kind in turn; false: the ring is empty. */
 static bool fill_refusals(struct vsock *v)
 {
-	for (uint32_t i = v->store->stray_tail; i != v->store->stray_head && slots_left(v); i++)
-		if (!fill_refusal(v, i))
+	for (; v->stray_next != v->store->stray_head && slots_left(v); v->stray_next++)
+		if (!fill_refusal(v, v->stray_next))
 			return false;
 	return true;
 }
@@ -614,6 +614,7 @@ void in_recover(struct vsock *v)
 		if (s->kind != SLOT_NONE && !in_flight(v, s))
 			recover_published(v, s);
 	}
+	v->stray_next = v->store->stray_tail;
 }
 
 /* The buffers of a slot once more, as far as they were not put back; false: they are not what they were. */
@@ -659,6 +660,7 @@ static void resume_slot(struct vsock *v, struct slot *s)
 		break;
 	case SLOT_STRAY:
 		push_refusal(v, s, &b);
+		v->stray_next = (uint32_t)s->start + 1;
 		break;
 	case SLOT_NONE:
 	case SLOT_N_KINDS:

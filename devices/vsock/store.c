@@ -81,6 +81,10 @@ static bool slot_possible(const struct store *s, const struct slot *slot)
 {
 	if (slot->kind == SLOT_NONE)
 		return true;
+	/* Told ones may still be there: the last, while it is being forgotten. */
+	if (slot->kind == SLOT_STRAY &&
+	    (uint32_t)slot->start + 1 - s->stray_tail > s->stray_head - s->stray_tail)
+		return false;
 	return slot->kind < SLOT_N_KINDS && slot->n_heads <= STORE_SLOT_HEADS &&
 	       (slot->kind == SLOT_STRAY || slot->conn < s->n_conns) && slot->conn < STORE_CONNS;
 }

@@ -314,6 +314,7 @@ static int attach(struct device *d, void *state)
 	if (!store_check(s))
 		return -EBADMSG;
 	v->store = s;
+	v->stray_next = s->stray_tail;
 	host_recover_accept(v);
 	return 0;
 }

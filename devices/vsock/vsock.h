@@ -93,6 +93,7 @@ struct vsock {
 	bool mute;	      /* its channel is full: questions wait */
 	uint32_t n_free_from; /* no connection below this one is free */
 	uint32_t n_slots;     /* filled since the last publication */
+	uint32_t stray_next;  /* refusals before this one are in slots, or have been told */
 	uint32_t n_pushed;    /* packets given back since then */
 	uint16_t pushed[QUEUE_MAX_SIZE];
 	uint64_t asked_ns;  /* guests that do not say that they have room */

@@ -243,7 +243,8 @@ static void take_packet(struct vd *vd, const struct virtio_vsock_hdr *h, const u
 	}
 	if (!c) {
 		vd->n_unknown += h->op == VIRTIO_VSOCK_OP_RST;
-		vd->n_strays += h->op == VIRTIO_VSOCK_OP_RST && h->dst_port == VD_STRAY_PORT;
+		if (h->op == VIRTIO_VSOCK_OP_RST && h->dst_port == VD_STRAY_PORT)
+			vd->stray = h->src_port;
 		return; /* of one that we have taken leave of */
 	}
 	if (h->type != c->type)

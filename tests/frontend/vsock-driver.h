@@ -52,7 +52,7 @@ struct vd {
 	void (*on_data)(struct vd *vd, struct vd_conn *c, const uint8_t *bytes, uint32_t len,
 			bool end);
 	void *arg;
-	unsigned n_strays;  /* RSTs for VD_STRAY_PORT */
+	uint32_t stray;	    /* the peer's port of the last RST for VD_STRAY_PORT */
 	unsigned n_unknown; /* RSTs for ports of no connection's */
 	unsigned n_resets_wanted;
 };

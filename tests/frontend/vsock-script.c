@@ -437,20 +437,20 @@ static void await(struct vs_script *s, const struct vd_conn *c, enum vd_state st
 	}
 }
 
-/* A packet for nobody, which is answered by whoever serves the ring. */
+/* A packet for nobody, which is answered by whoever serves the ring; each probe has an answer of its own. */
 static void probe(struct vs_script *s)
 {
+	static uint32_t port = 4711;
 	struct vd_conn stray = {
-		.peer_cid = 2, .peer_port = 4711, .port = VD_STRAY_PORT, .type = STREAM
+		.peer_cid = 2, .peer_port = ++port, .port = VD_STRAY_PORT, .type = STREAM
 	};
 	struct virtio_vsock_hdr h = vd_header(&stray, VIRTIO_VSOCK_OP_RW);
-	unsigned before = s->vd.n_strays;
 	uint64_t end = vs_now_ns() + 15 * UINT64_C(1000000000);
 
 	h.len = 3;
 	while (!vd_packet(&s->vd, &h, "abc", 3))
 		vd_poll(&s->vd);
-	while (s->vd.n_strays == before) {
+	while (s->vd.stray != port) {
 		vd_poll(&s->vd);
 		if (vs_now_ns() > end)
 			vd_fail("a packet for nobody is not answered");

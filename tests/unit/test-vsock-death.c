@@ -271,6 +271,28 @@ static void a_slot_in_which_nothing_was_received_is_not_kept(void **state)
 }
 
 /* The last packets of a turn are sent when all have been looked at. */
+/* Twice, the second RST would end a connection that the guest has made since, from the same port. */
+static void a_refusal_is_told_once_whenever_the_worker_dies(void **state)
+{
+	struct virtio_vsock_hdr h;
+	uint8_t payload[BENCH_RX_LEN];
+
+	for (unsigned n_turns = 0; n_turns < 4; n_turns++) {
+		unsigned n = 0;
+
+		assert_true(bench_session(0));
+		assert_true(send_data(PORT, text, TEXT_LEN) >= 0);
+		for (unsigned i = 0; i < n_turns; i++)
+			bench_half_turn();
+		assert_true(bench_begin());
+		bench_turn();
+		while (bench_receive(&h, payload))
+			n += h.op == VIRTIO_VSOCK_OP_RST && h.dst_port == PORT;
+		assert_int_equal(n, 1);
+		assert_int_equal(bench_store()->stray_tail, bench_store()->stray_head);
+	}
+}
+
 static void what_crashes_the_device_while_it_is_sent_is_suspected(void **state)
 {
 	struct virtio_vsock_hdr h = bench_header(VIRTIO_VSOCK_OP_RW, PORT, BENCH_HOST_PORT);
@@ -301,6 +323,7 @@ int main(void)
 		cmocka_unit_test(the_loss_of_connections_is_told_once_whenever_the_worker_dies),
 		cmocka_unit_test(a_letter_that_was_acted_on_is_not_acted_on_once_more),
 		cmocka_unit_test(a_slot_in_which_nothing_was_received_is_not_kept),
+		cmocka_unit_test(a_refusal_is_told_once_whenever_the_worker_dies),
 		cmocka_unit_test(what_crashes_the_device_while_it_is_sent_is_suspected),
 	};
 
