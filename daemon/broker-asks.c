@@ -187,6 +187,8 @@ static int call_guest(struct broker *b, struct ask *a)
 		return -errno;
 	a->fd = pair[0];
 	theirs = pair[1];
+	broker_no_rights(a->fd);
+	broker_no_rights(theirs);
 	r = b->spec.offer(b->spec.arg, &a->call, theirs);
 	a->other_guest = r == 0;
 	if (r < 0)

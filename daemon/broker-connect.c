@@ -53,13 +53,27 @@ void broker_become_oneself(const struct broker_self *self)
 		abort();
 }
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+void broker_no_rights(int fd)
+{
+	int off = 0;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+}
+
 static int new_socket(int family, uint32_t type)
 {
 	int fd = socket(family,
 			(type == 2 ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC,
 			0);
 
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	broker_no_rights(fd);
+	return fd;
 }
 
 static int connect_unix(const struct sockaddr_un *address, socklen_t len, uint32_t type,

@@ -58,6 +58,11 @@ void broker_become_oneself(const struct broker_self *self);
 int broker_connect(const struct device_config *config, const struct broker_call *call, int *fd);
 
 /*
+ * Whoever is at the other end cannot send descriptors there (Linux 6.16; nothing before): a worker that its guest owns would take
+ * them.
+ */
+void broker_no_rights(int fd);
+/*
  * Is there what the document names besides paths: sockets that vmdevd was started with, the host's AF_VSOCK? Nobody is connected to.
  * 0 or a negative errno and a text.
  */

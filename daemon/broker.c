@@ -86,6 +86,8 @@ static int listen_all(struct broker *b, char **ret_error)
 		socket_path(b, i, path, sizeof(path));
 		r = listener_open_as(path, &b->owner, sockets[i].type, BACKLOG, &b->listening[i],
 				     ret_error);
+		if (r == 0) /* those that are accepted have it from there */
+			broker_no_rights(b->listening[i].fd);
 	}
 	return r;
 }
@@ -154,6 +156,7 @@ static int channel_make(struct broker *b)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return -errno;
 	b->channel = pair[0];
+	broker_no_rights(b->channel);
 	b->hung_up = false;
 	return pair[1];
 }

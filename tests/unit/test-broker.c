@@ -361,6 +361,63 @@ static void a_directory_that_is_moved_keeps_its_socket(void **state)
 	assert_int_equal(rename(aside, f->dir), 0); /* empty: see teardown */
 }
 
+/* ---- descriptors do not travel ---- */
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+static int send_with_descriptor(int fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .align = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	struct iovec iov = { (char[]){ "x" }, 1 };
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control.bytes,
+			    .msg_controllen = sizeof(control.bytes) };
+
+	return sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+/* A worker that its guest owns would take them. */
+static void nobody_can_send_a_device_descriptors_but_vmdevd(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), theirs, fd, on = 1;
+	socklen_t len = sizeof(on);
+	uint8_t buf[CONTRACT_VSOCK_MSG_LEN];
+
+	if (getsockopt(client, SOL_SOCKET, SO_PASSRIGHTS, &on, &len) < 0) {
+		close(server);
+		close(client);
+		skip(); /* Linux before 6.16 */
+	}
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->uds);
+	assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(send_with_descriptor(client), -EPERM);
+	assert_int_equal(send(client, "x", 1, 0), 1);
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s_7", f->uds);
+	assert_int_equal(bind(server, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(server, 1), 0);
+	assert_true(ask(f, 1, 7));
+	assert_return_code(sd_event_run(f->event, 10 * PATIENCE_USEC), 0);
+	assert_true(letter(f, buf, &fd) && fd >= 0);
+	theirs = accept4(server, NULL, NULL, SOCK_CLOEXEC);
+	assert_int_equal(send_with_descriptor(theirs), -EPERM);
+	/* Nor vmdevd, by the device. */
+	assert_int_equal(send_with_descriptor(f->channel), -EPERM);
+	close(fd);
+	close(theirs);
+	close(client);
+	close(server);
+	(void)unlink(address.sun_path);
+}
+
 /* ---- what the document names has to be there ---- */
 
 /* In a process of its own, since it changes what that is. 0: all claims of it hold. */
@@ -486,6 +543,7 @@ int main(void)
 		CLAIM(a_full_backlog_is_tried_ever_more_rarely),
 		CLAIM(names_that_others_change_lead_nowhere),
 		CLAIM(a_directory_that_is_moved_keeps_its_socket),
+		CLAIM(nobody_can_send_a_device_descriptors_but_vmdevd),
 		cmocka_unit_test(forwarding_without_af_vsock_is_refused_at_the_start),
 		cmocka_unit_test(a_socket_that_vmdevd_was_started_with_leads_where_it_says),
 	};
