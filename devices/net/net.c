@@ -559,8 +559,7 @@ struct model *net_create(void *config, const struct options *o)
 	net->model = (struct model){
 		.device = { .features = features(net),
 			    .protocol_features = PROTO_F_NET_MTU | PROTO_F_RARP,
-			    /* QEMU up to 9 adds each region once for each pair of queues. */
-			    .protocol_without = PROTO_F_CONFIGURE_MEM_SLOTS,
+			    .regions_repeated = true,
 			    .n_queues = o->queues,
 			    .queue_size = o->queue_size,
 			    .config_len = sizeof(struct net_config_space) },

@@ -48,7 +48,11 @@ struct device {
 	const struct device_ops *ops;
 	uint64_t features;	    /* offered, without FEATURE_VHOST_PROTOCOL_FEATURES */
 	uint64_t protocol_features; /* of this type, beside those of all (request.h) */
-	uint64_t protocol_without;  /* of those of all, what this type does not offer */
+	/*
+	 * The front-end may tell each region of memory once for each pair of queues: so do QEMU's devices that are a
+	 * vhost device for each, up to QEMU 9.
+	 */
+	bool regions_repeated;
 	uint32_t n_queues;
 	uint32_t queue_size; /* largest accepted */
 	uint32_t config_len; /* bytes of the configuration space */

@@ -105,5 +105,5 @@ bool vring_setting_up_all(struct request *r);
 /* What is offered to the front-end. */
 static inline uint64_t session_protocol_features(const struct device *d)
 {
-	return (REQUEST_PROTOCOL_FEATURES & ~d->protocol_without) | d->protocol_features;
+	return REQUEST_PROTOCOL_FEATURES | d->protocol_features;
 }

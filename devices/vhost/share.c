@@ -77,10 +77,25 @@ enum session_verdict mem_slots_get(struct request *r)
 	return SESSION_OK;
 }
 
+/* Is it there as it is? -1: no. */
+static int find_region(const struct image *im, const struct proto_region *p)
+{
+	for (uint32_t i = 0; i < im->n_regions; i++)
+		if (im->regions[i].guest == p->guest_addr && im->regions[i].user == p->user_addr &&
+		    im->regions[i].size == p->size)
+			return (int)i;
+	return -1;
+}
+
 enum session_verdict mem_reg_add(struct request *r)
 {
-	enum memory_verdict v = add_region(r, &r->message->payload.mem_reg.region, 0);
+	const struct proto_region *p = &r->message->payload.mem_reg.region;
+	enum memory_verdict v;
 
+	/* Its descriptor, of the same memory, is closed with the message. */
+	if (r->session->device->regions_repeated && find_region(r->next, p) >= 0)
+		return SESSION_OK;
+	v = add_region(r, p, 0);
 	if (v == MEMORY_OK)
 		return SESSION_OK;
 	refuse(r, v);
@@ -91,22 +106,22 @@ enum session_verdict mem_reg_remove(struct request *r)
 {
 	const struct proto_region *p = &r->message->payload.mem_reg.region;
 	struct image *im = r->next;
+	int i = find_region(im, p);
 	enum memory_verdict v;
 
-	for (uint32_t i = 0; i < im->n_regions; i++) {
-		if (im->regions[i].guest != p->guest_addr || im->regions[i].user != p->user_addr ||
-		    im->regions[i].size != p->size)
-			continue;
-		v = memory_remove(r->session->memory, (struct guest_addr){ p->guest_addr },
-				  (struct user_addr){ p->user_addr }, p->size);
-		if (v != MEMORY_OK)
-			return refuse(r, v);
-		request_close_later(r, im->regions[i].fd);
-		im->regions[i] = im->regions[--im->n_regions];
+	if (i < 0 && r->session->device->regions_repeated)
 		return SESSION_OK;
+	if (i < 0) {
+		refuse(r, MEMORY_UNKNOWN);
+		return SESSION_REFUSED;
 	}
-	refuse(r, MEMORY_UNKNOWN);
-	return SESSION_REFUSED;
+	v = memory_remove(r->session->memory, (struct guest_addr){ p->guest_addr },
+			  (struct user_addr){ p->user_addr }, p->size);
+	if (v != MEMORY_OK)
+		return refuse(r, v);
+	request_close_later(r, im->regions[i].fd);
+	im->regions[i] = im->regions[--im->n_regions];
+	return SESSION_OK;
 }
 
 /* Answered with an empty u64, as QEMU's own back-ends do; it tells that the new log is in use. */

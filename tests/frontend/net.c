@@ -414,6 +414,46 @@ static void a_ring_without_a_role_is_not_served(const char *program)
 	unlink(at);
 }
 
+/*
+ * QEMU up to 9 has a vhost device of its own for each pair of queues, and each tells of all memory: one region after the other, when
+ * it comes and when it goes.
+ */
+static void regions_may_be_told_for_each_pair(const char *program)
+{
+	const struct fe_spec spec = {
+		.n_queues = 4, .queue_size = 64, .slots = true, .memory = { .n_regions = 12 }
+	};
+	const struct backend_spec backend = {
+		.program = program,
+		.net = true,
+		.n_queues = 2,
+		.args = (const char *const[]){ "--side=null", NULL },
+	};
+	struct fe_region like = { .guest.v = UINT64_C(1) << 40,
+				  .user.v = UINT64_C(1) << 41,
+				  .len = 1 << 20 };
+	struct fe other = { .fd = -1 };
+	struct backend b;
+	int i, r = backend_start(&b, &backend);
+
+	if (r == 0)
+		r = fe_begin(&other, b.socket, &spec);
+	for (unsigned n = 0; r == 0 && n < other.mem.n_regions; n++)
+		r = fe_slot_add(&other, &other.mem.regions[n]);
+	claim("twelve regions of memory, each told for both pairs", r == 0);
+	i = r == 0 ? fe_memory_add(&other.mem, &like, false) : -1;
+	for (unsigned n = 0; i >= 0 && r == 0 && n < 2; n++)
+		r = fe_slot_add(&other, &other.mem.regions[i]);
+	for (unsigned n = 0; i >= 0 && r == 0 && n < 2; n++)
+		r = fe_slot_remove(&other, &other.mem.regions[i]);
+	claim("one more comes and goes, likewise", i >= 0 && r == 0 && !fe_gone(&other));
+	other.mem.regions[0].user.v += 4096;
+	claim("but no other one in the place of one that is there",
+	      fe_slot_add(&other, &other.mem.regions[0]) != 0);
+	fe_close(&other);
+	backend_done(&b);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "program", required_argument, NULL, 'p' },
@@ -444,6 +484,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 3; i++)
 		a_death_changes_nothing();
 	a_ring_without_a_role_is_not_served(program);
+	regions_may_be_told_for_each_pair(program);
 	close(packets);
 	for (int i = 0; rate && i < 3; i++) {
 		rate_of_device();
