@@ -376,6 +376,57 @@ static void rate_of_writes(void)
 
 #define F_MQ (UINT64_C(1) << 22) /* VIRTIO 1.3 §5.1.3 */
 
+enum { CONFIG_MTU_AT = 10 }; /* VIRTIO 1.3 §5.1.4: behind mac, status and max_pairs */
+
+static uint16_t told_mtu(void)
+{
+	uint16_t mtu = 0;
+
+	return fe_get_config(&fe, CONFIG_MTU_AT, sizeof(mtu), &mtu) == 0 ? mtu : 0;
+}
+
+static void the_front_end_says_the_mtu(void)
+{
+	pid_t worker = backend_worker(keeper);
+
+	claim("the guest is told the device's MTU", told_mtu() == 9000);
+	claim("the front-end may have it told a smaller one",
+	      fe_do_u64(&fe, FE_NET_SET_MTU, 1400, -1) == 0 && told_mtu() == 1400);
+	claim("but none that cannot be",
+	      fe_do_u64(&fe, FE_NET_SET_MTU, 67, -1) != 0 &&
+		      fe_do_u64(&fe, FE_NET_SET_MTU, 9001, -1) != 0 &&
+		      fe_do_u64(&fe, FE_NET_SET_MTU, 65536 + 1400, -1) != 0 && told_mtu() == 1400);
+	kill(worker, SIGKILL);
+	claim("it outlives the worker",
+	      backend_worker_await(keeper, worker, 5000) > 0 && told_mtu() == 1400);
+	claim("and can be taken back",
+	      fe_do_u64(&fe, FE_NET_SET_MTU, 9000, -1) == 0 && told_mtu() == 9000);
+}
+
+/* As after a migration: bridges are to learn where the guest is (RFC 903, a reverse ARP request). */
+static void the_network_is_told_where_the_guest_is(void)
+{
+	static const uint8_t mac[8] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc };
+	uint8_t got[100];
+	ssize_t len = 0;
+	uint64_t v;
+	bool asked;
+
+	take_all();
+	while (recv(packets, got, sizeof(got), 0) >= 0)
+		;
+	memcpy(&v, mac, sizeof(v));
+	asked = fe_do_u64(&fe, FE_SEND_RARP, v, -1) == 0;
+	usleep(20000);
+	while (asked && (len = recv(packets, got, sizeof(got), 0)) >= 0)
+		if (len == 60 && memcmp(got + 6, mac, 6) == 0)
+			break;
+	claim("SEND_RARP makes a reverse ARP request of the guest's",
+	      len == 60 && got[0] == 0xff &&
+		      memcmp(got + 12, "\x80\x35\0\1\x08\0\6\4\0\3", 10) == 0 &&
+		      memcmp(got + 22, mac, 6) == 0 && memcmp(got + 32, mac, 6) == 0);
+}
+
 /*
  * Two pairs and the control queue, and a driver that has not agreed on MQ: the control queue is ring 2, and the last ring is for
  * nothing. A worker that serves it all the same dies of that each time, until the keeper has had enough.
@@ -483,6 +534,8 @@ int main(int argc, char **argv)
 	frames_come();
 	for (int i = 0; i < 3; i++)
 		a_death_changes_nothing();
+	the_front_end_says_the_mtu();
+	the_network_is_told_where_the_guest_is();
 	a_ring_without_a_role_is_not_served(program);
 	regions_may_be_told_for_each_pair(program);
 	close(packets);

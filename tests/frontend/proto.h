@@ -29,6 +29,8 @@ enum fe_request {
 	FE_SET_PROTOCOL_FEATURES = 16,
 	FE_GET_QUEUE_NUM = 17,
 	FE_SET_VRING_ENABLE = 18,
+	FE_SEND_RARP = 19,
+	FE_NET_SET_MTU = 20,
 	FE_SET_BACKEND_REQ_FD = 21,
 	FE_GET_CONFIG = 24,
 	FE_SET_CONFIG = 25,
@@ -45,7 +47,9 @@ enum fe_request {
 enum fe_protocol_feature {
 	FE_PF_MQ = 0,
 	FE_PF_LOG_SHMFD = 1,
+	FE_PF_RARP = 2,
 	FE_PF_REPLY_ACK = 3,
+	FE_PF_NET_MTU = 4,
 	FE_PF_BACKEND_REQ = 5,
 	FE_PF_CONFIG = 9,
 	FE_PF_BACKEND_SEND_FD = 10,

@@ -106,11 +106,11 @@ static int backreq_offer(struct fe *fe)
 
 int fe_negotiate(struct fe *fe, const struct fe_spec *spec)
 {
-	const uint64_t known = FE_BIT(FE_PF_MQ) | FE_BIT(FE_PF_LOG_SHMFD) |
-			       FE_BIT(FE_PF_REPLY_ACK) | FE_BIT(FE_PF_BACKEND_REQ) |
-			       FE_BIT(FE_PF_CONFIG) | FE_BIT(FE_PF_INFLIGHT_SHMFD) |
-			       FE_BIT(FE_PF_RESET_DEVICE) | FE_BIT(FE_PF_CONFIGURE_MEM_SLOTS) |
-			       FE_BIT(FE_PF_STATUS);
+	const uint64_t known = FE_BIT(FE_PF_RARP) | FE_BIT(FE_PF_NET_MTU) | FE_BIT(FE_PF_MQ) |
+			       FE_BIT(FE_PF_LOG_SHMFD) | FE_BIT(FE_PF_REPLY_ACK) |
+			       FE_BIT(FE_PF_BACKEND_REQ) | FE_BIT(FE_PF_CONFIG) |
+			       FE_BIT(FE_PF_INFLIGHT_SHMFD) | FE_BIT(FE_PF_RESET_DEVICE) |
+			       FE_BIT(FE_PF_CONFIGURE_MEM_SLOTS) | FE_BIT(FE_PF_STATUS);
 	int r;
 
 	r = fe_do(fe, &(struct fe_out){ .request = FE_SET_OWNER });
