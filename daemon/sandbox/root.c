@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -21,13 +22,20 @@
 #define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
 #endif
 
-/* An empty tmpfs that is attached nowhere yet: no room for a byte, no inode but its root, which
- * nobody may open. */
-static int make_empty_mount(void)
+struct tmpfs_spec {
+	const char *mode, *size, *nr_inodes; /* tmpfs(5) */
+	bool readonly;			     /* from the start */
+};
+
+/* A tmpfs that is attached nowhere yet. */
+static int make_tmpfs(const struct tmpfs_spec *spec)
 {
-	static const struct {
+	const struct {
 		const char *key, *value;
-	} options[] = { { "mode", "0000" }, { "size", "4096" }, { "nr_inodes", "1" } };
+	} options[] = { { "mode", spec->mode },
+			{ "size", spec->size },
+			{ "nr_inodes", spec->nr_inodes } };
+	unsigned attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 	scope_fd int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 
 	if (fs < 0)
@@ -35,12 +43,13 @@ static int make_empty_mount(void)
 	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
 		if (fsconfig(fs, FSCONFIG_SET_STRING, options[i].key, options[i].value, 0) < 0)
 			return -errno;
-	if (fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+	if (spec->readonly && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
 		return -errno;
-	return errno_or(fsmount(fs, FSMOUNT_CLOEXEC,
-				MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-					MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW));
+	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	if (spec->readonly)
+		attr |= MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSYMFOLLOW;
+	return errno_or(fsmount(fs, FSMOUNT_CLOEXEC, attr));
 }
 
 /* Nothing that is mounted or detached here may travel back to the host. */
@@ -59,12 +68,14 @@ static int enter(int tree)
 
 int root_enter(void)
 {
+	/* No room for a byte, no inode but its root, which nobody may open. */
+	static const struct tmpfs_spec empty = { "0000", "4096", "1", .readonly = true };
 	scope_fd int root = -1;
 	int r = make_private();
 
 	if (r < 0)
 		return r;
-	root = make_empty_mount();
+	root = make_tmpfs(&empty);
 	return root < 0 ? root : enter(root);
 }
 
@@ -97,25 +108,6 @@ int root_make_proc(int number)
 /* ---- files of the host's ---- */
 
 enum { RESOLV_MAX_LEN = 16384 };
-
-/* A small tmpfs, attached nowhere, to be filled and then made read-only. */
-static int make_small_mount(void)
-{
-	static const struct {
-		const char *key, *value;
-	} options[] = { { "mode", "0755" }, { "size", "65536" }, { "nr_inodes", "32" } };
-	scope_fd int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-
-	if (fs < 0)
-		return -errno;
-	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
-		if (fsconfig(fs, FSCONFIG_SET_STRING, options[i].key, options[i].value, 0) < 0)
-			return -errno;
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return -errno;
-	return errno_or(fsmount(fs, FSMOUNT_CLOEXEC,
-				MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
-}
 
 static int clone_usr(void)
 {
@@ -186,6 +178,7 @@ static int lay_out(const struct files *f)
 
 int root_enter_files(void)
 {
+	static const struct tmpfs_spec small = { "0755", "65536", "32", .readonly = false };
 	struct files files = { .usr = -1, .proc = -1 };
 	scope_fd int root = -1;
 	int r = make_private();
@@ -193,7 +186,7 @@ int root_enter_files(void)
 	if (r >= 0)
 		r = gather(&files);
 	if (r >= 0)
-		r = root = make_small_mount();
+		r = root = make_tmpfs(&small);
 	if (r >= 0)
 		r = enter(root);
 	if (r >= 0)
