@@ -17,13 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "daemon/journal.h"
 #include "daemon/launch.h"
 #include "daemon/manager-private.h"
 #include "daemon/syntax.h"
+#include "daemon/text.h"
 #include "devices/base/error.h"
 #include "devices/base/log.h"
 #include "devices/base/scope.h"
@@ -503,31 +502,6 @@ static int is_document(const struct dirent *entry)
 	return entry->d_name[0] != '.' && len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0;
 }
 
-/* The whole file, if it is a regular one of a document's size. */
-static int read_document(const char *path, char **ret_text, size_t *ret_len)
-{
-	scope_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	scope_free char *text = NULL;
-	struct stat st;
-	ssize_t n;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	if (st.st_size > SYNTAX_MAX_LEN)
-		return -EFBIG;
-	text = malloc((size_t)st.st_size + 1);
-	if (!text)
-		return -ENOMEM;
-	n = pread(fd, text, (size_t)st.st_size, 0);
-	if (n < 0)
-		return -errno;
-	*ret_len = (size_t)n;
-	*ret_text = take_ptr(text);
-	return 0;
-}
-
 static const struct journal_about refused = {
 	.level = LOG_LEVEL_ERROR,
 	.id = JOURNAL_DOCUMENT_REFUSED,
@@ -546,7 +520,7 @@ static bool apply_file(struct manager *m, const char *path)
 	json_object *changes = NULL;
 	int r;
 
-	r = read_document(path, &text, &document.len);
+	r = text_read(path, O_NOCTTY, SYNTAX_MAX_LEN, &text, &document.len);
 	if (r < 0) {
 		journal_write(&refused, "%s: cannot be read: %s", path, error_text(r));
 		return false;

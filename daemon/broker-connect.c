@@ -141,19 +141,11 @@ static int connect_named(const char *name, uint32_t type, int *ret_fd)
 					     : -EAFNOSUPPORT;
 }
 
-static bool allowed(const struct port_list *list, uint32_t port)
-{
-	for (uint32_t i = 0; i < list->n; i++)
-		if (port >= list->ranges[i].first && port <= list->ranges[i].last)
-			return true;
-	return !list->limited;
-}
-
 static int connect_host(const struct device_config *c, const struct broker_call *call, int *ret_fd)
 {
 	char path[CONFIG_MAX_SOCKET_PATH + 16];
 
-	if (!allowed(&c->ports.host, call->port))
+	if (!port_list_allows(&c->ports.host, call->port))
 		return -EACCES;
 	for (uint32_t i = 0; i < c->listens.n; i++) {
 		const struct vsock_listen *entry = &c->listens.entries[i];
@@ -263,5 +255,5 @@ int broker_connect(const struct device_config *c, const struct broker_call *call
 		return connect_host(c, call, fd);
 	if (!is_forwarded(c, call->cid))
 		return -EHOSTUNREACH;
-	return allowed(&c->ports.host, call->port) ? connect_forward(call, fd) : -EACCES;
+	return port_list_allows(&c->ports.host, call->port) ? connect_forward(call, fd) : -EACCES;
 }

@@ -193,21 +193,13 @@ void broker_stop(struct broker *b)
 
 /* ---- a connection from another guest ---- */
 
-static bool may_come(const struct port_list *list, uint32_t port)
-{
-	for (uint32_t i = 0; i < list->n; i++)
-		if (port >= list->ranges[i].first && port <= list->ranges[i].last)
-			return true;
-	return !list->limited;
-}
-
 int broker_incoming(struct broker *b, uint64_t cid, const struct broker_call *call, int fd)
 {
 	uint8_t buf[CONTRACT_VSOCK_MSG_LEN];
 	struct wire_writer w = wire_writer(buf, sizeof(buf));
 	int r;
 
-	if (b->channel < 0 || !may_come(&b->config->ports.guest, call->port))
+	if (b->channel < 0 || !port_list_allows(&b->config->ports.guest, call->port))
 		return -ECONNREFUSED;
 	r = share_take(&b->share, cid, fd);
 	if (r < 0)

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/text.h"
@@ -27,33 +26,11 @@ struct cids {
 	bool dirty;
 };
 
-static int read_text(const char *path, char **ret_text)
-{
-	scope_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	scope_free char *text = NULL;
-	struct stat st;
-	ssize_t n;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	if (st.st_size > MAX_FILE_LEN)
-		return -EFBIG;
-	text = calloc(1, (size_t)st.st_size + 1);
-	if (!text)
-		return -ENOMEM;
-	n = read(fd, text, (size_t)st.st_size);
-	if (n != st.st_size)
-		return n < 0 ? -errno : -EIO;
-	*ret_text = take_ptr(text);
-	return 0;
-}
-
 static int read_table(const char *path, json_object **ret)
 {
 	scope_free char *text = NULL;
-	int r = read_text(path, &text);
+	size_t len;
+	int r = text_read(path, O_NOFOLLOW, MAX_FILE_LEN, &text, &len);
 	json_object *table;
 
 	if (r == -ENOENT) {

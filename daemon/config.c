@@ -31,6 +31,14 @@ const char *device_type_to_string(enum device_type type)
 	return names[type];
 }
 
+bool port_list_allows(const struct port_list *list, uint32_t port)
+{
+	for (uint32_t i = 0; i < list->n; i++)
+		if (port >= list->ranges[i].first && port <= list->ranges[i].last)
+			return true;
+	return !list->limited;
+}
+
 /*
  * The fields of a device, once: for comparing, copying and freeing. Strings are owned; everything
  * else is a value.

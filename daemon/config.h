@@ -91,6 +91,8 @@ struct port_list {
 	struct port_range ranges[CONFIG_MAX_PORT_RANGES];
 };
 
+bool port_list_allows(const struct port_list *list, uint32_t port);
+
 struct vsock_ports {
 	struct port_list host;	/* that the guest may connect to */
 	struct port_list guest; /* that others may connect to in the guest */

@@ -15,6 +15,12 @@
  */
 void text_clean(char *text);
 
+/*
+ * A regular file of at most max_len bytes, with a NUL behind it; to be freed. More flags of open():
+ * it is never waited for. Negative: errno; -EINVAL: another kind of file, -EFBIG: a longer one.
+ */
+int text_read(const char *path, int flags, size_t max_len, char **ret_text, size_t *ret_len);
+
 /* A text to be freed, or NULL when there is no memory for it. */
 __attribute__((format(printf, 1, 2))) static inline char *text_format(const char *format, ...)
 {
