@@ -216,7 +216,10 @@ static bool is_described(void *arg, const char *name)
 	return manager_find(a->manager, name) != NULL;
 }
 
-/* Written down before a guest can see it. The devices can be had without that, and have others after a restart. */
+/*
+ * Written down before a guest can see it. The devices can be had without that, and have others
+ * after a restart.
+ */
 static void keep_cids(struct apply *a)
 {
 	int r = 0;

@@ -4,12 +4,13 @@
  * Runs in: vmdevd.
  * Trusts:  the runtime directory, which is vmdevd's own; of what the file says only what can be.
  *
- * A device keeps its CID for as long as the host runs, over restarts of vmdevd and also while its document
- * is away, so that what was written down somewhere stays true. The file is RUNTIME/cids, a JSON object of VM/DEVICE and
- * number; after a boot there is none, and no guest either that would know its address.
+ * A device keeps its CID for as long as the host runs, over restarts of vmdevd and also while its
+ * document is away, so that what was written down somewhere stays true. The file is RUNTIME/cids, a
+ * JSON object of VM/DEVICE and number; after a boot there is none, and no guest either that would
+ * know its address.
  *
- * Only what is applied is written down. The table is bounded: beyond CIDS_MAX names, those that have been there longest
- * and that no document has at present are dropped.
+ * Only what is applied is written down. The table is bounded: beyond CIDS_MAX names, those that
+ * have been there longest and that no document has at present are dropped.
  *
  * Addresses are given from CIDS_FIRST on: what people choose themselves is usually lower.
  */
@@ -23,15 +24,15 @@ struct cids;
 enum { CIDS_FIRST = 4096, CIDS_MAX = 4096 };
 
 /*
- * What the file says; an empty table if there is none. A file that cannot be read or makes no sense is a negative errno and a
- * text: beginning anew would give guests that run other addresses.
+ * What the file says; an empty table if there is none. A file that cannot be read or makes no sense
+ * is a negative errno and a text: beginning anew would give guests that run other addresses.
  */
 int cids_load(const char *runtime_dir, struct cids **ret, char **ret_error);
 struct cids *cids_free(struct cids *cids);
 
 /*
- * The CID that this device would be given: the one that it had, unless somebody else has it now, or the first that nobody
- * has. 0: none is left. The table does not change.
+ * The CID that this device would be given: the one that it had, unless somebody else has it now, or
+ * the first that nobody has. 0: none is left. The table does not change.
  */
 uint64_t cids_find(const struct cids *cids, const char *name,
 		   bool (*taken)(void *arg, uint64_t cid), void *arg);

@@ -55,8 +55,9 @@ config_taker take_switch_name, take_trunk, take_addresses, take_ipv4, take_ipv6,
 	take_user_interface, take_dns, take_user_forward;
 
 /*
- * take_object: the members' offsets are in what the key's offset is of. take_side: the same for an object whose
- * very key is a value (struct device_config: side), one of several that exclude each other.
+ * take_object: the members' offsets are in what the key's offset is of. take_side: the same for an
+ * object whose very key is a value (struct device_config: side), one of several that exclude each
+ * other.
  */
 
 /* Members of "limits": what the cgroup sees to, and with it what the device program sees to. */

@@ -37,8 +37,7 @@ struct device {
 	uint32_t generation;
 	bool frontend; /* a front-end is connected, as far as the contract has said */
 
-	uint64_t
-		locked_usec; /* since when a launch waits for its resource's lock; 0: it does not */
+	uint64_t locked_usec; /* since when a launch waits for its resource's lock; 0: not */
 
 	/* rung 2's count */
 	uint64_t window_start_usec;

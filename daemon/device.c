@@ -295,8 +295,9 @@ static void recover(struct device *d)
 }
 
 /*
- * RECOVERED ends the recovery of a connection; without one, READY does. With one, a worker that is ready answers
- * its front-end, and only its fence may be waiting still: for a disk, as long as that takes.
+ * RECOVERED ends the recovery of a connection; without one, READY does. With one, a worker that is
+ * ready answers its front-end, and only its fence may be waiting still: for a disk, as long as that
+ * takes.
  */
 static void recovered(struct device *d)
 {

@@ -107,7 +107,10 @@ bool device_handle(struct device *device, enum device_event event);
  */
 int device_reconfigure(struct device *device, const struct device_config *config);
 
-/* As it is to be from the next launch on; and as what runs was launched, or would be if nothing had changed since. */
+/*
+ * As it is to be from the next launch on; and as what runs was launched, or would be if nothing had
+ * changed since.
+ */
 const struct device_config *device_config(const struct device *device);
 const struct device_config *device_config_running(const struct device *device);
 uint32_t device_uid_index(const struct device *device);

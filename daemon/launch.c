@@ -103,8 +103,8 @@ static bool host_has_io_uring(void)
 }
 
 /*
- * Program and filter must agree on whether there are rings, and rings are made by the program: it is
- * told by options.
+ * Program and filter must agree on whether there are rings, and rings are made by the program: it
+ * is told by options.
  */
 static int make_argv(struct launch *launch, const struct launch_spec *spec, unsigned *ret_features)
 {

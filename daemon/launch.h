@@ -78,8 +78,9 @@ int launch_check(const struct launch_spec *spec, char **ret_error);
 int launch_device(const struct launch_spec *spec, struct launched *ret, char **ret_error);
 
 /*
- * Where the device's policy allows more than the one that is shipped for its type (sandbox/wider.h). 0 and a text to be freed,
- * NULL if nowhere; a negative errno if one of the two cannot be read.
+ * Where the device's policy allows more than the one that is shipped for its type
+ * (sandbox/wider.h). 0 and a text to be freed, NULL if nowhere; a negative errno if one of the two
+ * cannot be read.
  */
 int launch_wider(const struct launch_spec *spec, char **ret);
 

@@ -148,8 +148,9 @@ static int owner_set(int file, const char *path, const struct socket_config *own
 }
 
 /*
- * The name under which a socket is made: ".DEVICE", in the same directory. It is cut, for sun_path has to hold
- * it after /proc/self/fd/N; two names that are cut to the same do no harm, as they are had one after the other.
+ * The name under which a socket is made: ".DEVICE", in the same directory. It is cut, for sun_path
+ * has to hold it after /proc/self/fd/N; two names that are cut to the same do no harm, as they are
+ * had one after the other.
  */
 static void hidden_name(const char *name, char *ret_hidden, size_t size)
 {

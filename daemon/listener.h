@@ -1,10 +1,11 @@
 /*
- * Listening sockets that vmdevd owns: RUNTIME/VM/DEVICE.sock, RUNTIME/bus, and a vsock device's "uds".
+ * Listening sockets that vmdevd owns: RUNTIME/VM/DEVICE.sock, RUNTIME/bus, and a vsock device's
+ * "uds".
  *
  * Runs in: vmdevd.
  * Trusts:  the runtime directory, after having looked that it is vmdevd's own and that nobody else
- *          may write to it. Then no name below it can change under our hands. Elsewhere no name is trusted for
- *          longer than it takes to open it (struct listener).
+ *          may write to it. Then no name below it can change under our hands. Elsewhere no name is
+ *          trusted for longer than it takes to open it (struct listener).
  *
  * A socket is bound to a name that no front-end knows, gets its owner and mode and begins to
  * listen, and is then renamed to its place: whoever sees it sees it complete. A socket that was
@@ -27,9 +28,10 @@ int listener_open(const char *path, const struct socket_config *owner, int *ret_
 int listener_set_owner(const char *path, const struct socket_config *owner, char **ret_error);
 
 /*
- * A socket in a directory that may be anybody's. Whoever may write there can put anything in the place of the socket at any
- * time, and whoever may write further up another directory in the place of that one. So the directory is opened once, and the
- * socket's file too; all that follows is done to these two, whatever their names lead to by now.
+ * A socket in a directory that may be anybody's. Whoever may write there can put anything in the
+ * place of the socket at any time, and whoever may write further up another directory in the place
+ * of that one. So the directory is opened once, and the socket's file too; all that follows is done
+ * to these two, whatever their names lead to by now.
  */
 struct listener {
 	int fd;	  /* listens; -1: there is none */

@@ -3,8 +3,9 @@
  *
  * Runs in: vmdevd. Trusts: the kernel's mountinfo.
  *
- * In proc, sysfs, cgroup hierarchies and their like, files are not data but switches of the host's: a directory with one of them in
- * it, as the root directories of containers have, must not be written by a guest.
+ * In proc, sysfs, cgroup hierarchies and their like, files are not data but switches of the host's:
+ * a directory with one of them in it, as the root directories of containers have, must not be
+ * written by a guest.
  */
 #pragma once
 
@@ -18,8 +19,8 @@ struct mounts_found {
 };
 
 /*
- * The first such mount in a table like /proc/self/mountinfo, at or below the directory, or the one with the id mount that
- * the directory is in. 1 and *ret, 0 if there is none, or a negative errno.
+ * The first such mount in a table like /proc/self/mountinfo, at or below the directory, or the one
+ * with the id mount that the directory is in. 1 and *ret, 0 if there is none, or a negative errno.
  */
 int mounts_find_switches(FILE *table, const char *directory, uint64_t mount,
 			 struct mounts_found *ret);

@@ -26,8 +26,8 @@ struct networks;
 
 struct networks_spec {
 	sd_event *event;
-	const char *
-		program_dir; /* has vmdev-switch, or net/switch/vmdev-switch if it is a build tree's */
+	/* has vmdev-switch; if it is a build tree's, net/switch/vmdev-switch */
+	const char *program_dir;
 	bool is_build_tree;
 	const char *policy_dir;
 	const char *override_dir;

@@ -85,7 +85,9 @@ static int fail_open(const struct resource_image *image, int error, char **ret_e
 
 static int image_flags(const struct resource_image *image, mode_t mode)
 {
-	/* The guest's reads are no accesses of the host's; to note them would cost a tenth of each. */
+	/*
+	 * The guest's reads are no accesses of the host's; to note them would cost a tenth of each.
+	 */
 	int flags = O_CLOEXEC | O_NOCTTY | O_NOATIME | (image->readonly ? O_RDONLY : O_RDWR);
 
 	if (strcmp(image->cache, "none") == 0)

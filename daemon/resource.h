@@ -33,8 +33,8 @@ enum { RESOURCE_LOCKED = -EINPROGRESS };
 
 /*
  * Could the image be opened and locked now? Takes no lock. Negative errno and a text, which names
- * the holder of a lock: to find it, all processes are looked at. A holder that is the device itself,
- * or cannot be found, is no obstacle. what: a struct resource_image.
+ * the holder of a lock: to find it, all processes are looked at. A holder that is the device
+ * itself, or cannot be found, is no obstacle. what: a struct resource_image.
  */
 int resource_check(const void *what, char **ret_error);
 

@@ -3,12 +3,13 @@
  *
  * Runs in: vmdevd, in its network namespace. Trusts: the document's names as a wish, not as a fact.
  *
- * An interface of the name that is there already is used as it is: a tap that was made to have a header and several
- * queues, or a macvtap. Else one is made. It has the document's MTU, is put into its bridge, and is up.
+ * An interface of the name that is there already is used as it is: a tap that was made to have a
+ * header and several queues, or a macvtap. Else one is made. It has the document's MTU, is put into
+ * its bridge, and is up.
  *
- * One that was made here lives as long as the device does, be it in one sandbox after the other: vmdevd holds a queue
- * of it that takes no part (IFF_DETACH_QUEUE), until tap_release(). Should vmdevd die, the device's own queues
- * keep it.
+ * One that was made here lives as long as the device does, be it in one sandbox after the other:
+ * vmdevd holds a queue of it that takes no part (IFF_DETACH_QUEUE), until tap_release(). Should
+ * vmdevd die, the device's own queues keep it.
  */
 #pragma once
 

@@ -1,14 +1,16 @@
 /*
- * A directory of the host's as a mount of its own, attached nowhere: what a file system device serves.
+ * A directory of the host's as a mount of its own, attached nowhere: what a file system device
+ * serves.
  *
  * Runs in: vmdevd.
  * Trusts:  the document's path as a wish: what is found there is looked at before it is used.
  *
- * The mount shows the directory and what is mounted below it, without set-user-id and device nodes, read-only where
- * asked, and with other owners where ids are mapped (MOUNT_ATTR_IDMAP, Linux 5.12): in the mount, a file of host id H has the id
- * that the sandbox sees as guest id G.
+ * The mount shows the directory and what is mounted below it, without set-user-id and device nodes,
+ * read-only where asked, and with other owners where ids are mapped (MOUNT_ATTR_IDMAP, Linux 5.12):
+ * in the mount, a file of host id H has the id that the sandbox sees as guest id G.
  *
- * Where a file system of the kernel's own switches is below it, it is shared only to be read (daemon/mounts.h).
+ * Where a file system of the kernel's own switches is below it, it is shared only to be read
+ * (daemon/mounts.h).
  */
 #pragma once
 
@@ -25,7 +27,7 @@ struct id_range {
 struct tree {
 	const char *path;
 	bool readonly;
-	bool own_ids; /* guest ids are a range of the device's own (sandbox/plan.h), not the host's */
+	bool own_ids; /* guest ids are a range of the device's own (sandbox/plan.h) */
 	const struct id_range *ranges; /* what is on disk as host is guest's; none: as it is */
 	uint32_t n_ranges;
 };

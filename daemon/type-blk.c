@@ -59,7 +59,9 @@ static void json(const struct device_config *config, json_object *object)
 	json_put_bool(object, "discard", config->discard);
 }
 
-/* Two devices that write to one image would destroy it; the image's lock would refuse the second. */
+/*
+ * Two devices that write to one image would destroy it; the image's lock would refuse the second.
+ */
 static bool clash(const struct device_config *a, const struct device_config *b)
 {
 	return strcmp(a->path, b->path) == 0 && !(a->readonly && b->readonly);

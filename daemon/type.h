@@ -4,8 +4,8 @@
  * Runs in: vmdevd.
  * Trusts:  what config-parse.c has checked.
  *
- * A new type is a file type-NAME.c, its fields in config.h (struct device_config, and their names in config.c for
- * comparing), a policy, and a way to open its resource.
+ * A new type is a file type-NAME.c, its fields in config.h (struct device_config, and their names
+ * in config.c for comparing), a policy, and a way to open its resource.
  */
 #pragma once
 

@@ -12,8 +12,9 @@ int ids_lock_securebits(void)
 {
 	/*
 	 * NO_SETUID_FIXUP also leaves us our capabilities when the user changes: the root directory
-	 * and the bounding set still need them. They go in caps_keep(), which locks the ambient set.
-	 * Those that a device keeps stay when it takes a guest's user for its own to make a file.
+	 * and the bounding set still need them. They go in caps_keep(), which locks the ambient
+	 * set. Those that a device keeps stay when it takes a guest's user for its own to make a
+	 * file.
 	 */
 	return errno_or(prctl(PR_SET_SECUREBITS,
 			      SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |

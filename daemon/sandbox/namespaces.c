@@ -67,8 +67,8 @@ int namespaces_map_ids(pid_t pid, const struct namespaces_map *maps, uint32_t n)
 					maps[i].outside, maps[i].count);
 	/*
 	 * setgroups stays allowed until the child has dropped vmdevd's groups (PLAN_IDS): "deny"
-	 * would keep them. Afterwards nobody there has the capability for it, but a device that keeps
-	 * CAP_SETGID over its own range.
+	 * would keep them. Afterwards nobody there has the capability for it, but a device that
+	 * keeps CAP_SETGID over its own range.
 	 */
 	r = write_proc(pid, "gid_map", map);
 	return r < 0 ? r : write_proc(pid, "uid_map", map);

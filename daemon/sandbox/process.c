@@ -45,7 +45,10 @@ int process_forbid_new_privileges(void)
 	return errno_or(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 }
 
-/* Who may not raise the limit of descriptors makes do with what there is: fewer files are kept open. */
+/*
+ * Who may not raise the limit of descriptors makes do with what there is: fewer files are kept
+ * open.
+ */
 static int limit_to_what_there_is(const struct policy_rlimit *rlimit)
 {
 	struct rlimit have;

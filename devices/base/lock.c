@@ -90,9 +90,9 @@ static int lock_test(int fd, unsigned taken, unsigned unshared)
 }
 
 /*
- * Who holds a lock: the kernel does not say for OFD locks, but /proc/PID/fdinfo shows a descriptor's
- * locks, with the file's device and inode, from the kernel's own record. Nothing is asked of the
- * files themselves: one of any process may be on a file system that does not answer.
+ * Who holds a lock: the kernel does not say for OFD locks, but /proc/PID/fdinfo shows a
+ * descriptor's locks, with the file's device and inode, from the kernel's own record. Nothing is
+ * asked of the files themselves: one of any process may be on a file system that does not answer.
  */
 
 static int read_proc(int pid, const char *name, char *text, size_t size)

@@ -26,7 +26,9 @@ struct lock_holder {
  */
 int lock_image(int fd, bool readonly);
 
-/* Give back whatever locks were taken through fd's open file description; one without any is fine. */
+/*
+ * Give back whatever locks were taken through fd's open file description; one without any is fine.
+ */
 void lock_release(int fd);
 
 /* As above, without taking anything. */

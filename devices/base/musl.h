@@ -5,8 +5,8 @@
  *
  * Runs in: keeper, worker. Trusts: nothing.
  *
- * Each of these is the plain system call, under the name that glibc has for it. The names are macros,
- * so that newer releases of musl, which declare some of them, do no harm.
+ * Each of these is the plain system call, under the name that glibc has for it. The names are
+ * macros, so that newer releases of musl, which declare some of them, do no harm.
  *
  *  - A worker is a child of clone() that musl did not make. musl's gettid() returns a number that
  *    it keeps in memory, which in a worker is the keeper's: the kernel is asked instead.
@@ -27,7 +27,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The kernel's struct statx, whatever musl calls by that name; STATX_DIOALIGN came with Linux 6.1. */
+/*
+ * The kernel's struct statx, whatever musl calls by that name; STATX_DIOALIGN came with Linux 6.1.
+ */
 #define statx musl_statx
 #include <linux/stat.h>
 

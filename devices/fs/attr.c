@@ -3,12 +3,13 @@
  *
  * Runs in: worker, I/O threads. Trusts: nothing of the request's.
  *
- * Who may change what is decided by the guest's kernel (default_permissions); setting attributes is done with the worker's
- * own ids and capabilities. The change time is the host's affair: FATTR_CTIME is ignored.
+ * Who may change what is decided by the guest's kernel (default_permissions); setting attributes is
+ * done with the worker's own ids and capabilities. The change time is the host's affair:
+ * FATTR_CTIME is ignored.
  *
- * SETATTR goes owner, mode, size, times: an owner's change clears setuid and setgid bits, a size's change sets times, and the later
- * one is what was asked for. Its result is on record in the journal, so that a repeat does not truncate again what has
- * been written meanwhile.
+ * SETATTR goes owner, mode, size, times: an owner's change clears setuid and setgid bits, a size's
+ * change sets times, and the later one is what was asked for. Its result is on record in the
+ * journal, so that a repeat does not truncate again what has been written meanwhile.
  */
 #include "devices/fs/attr.h"
 
@@ -44,8 +45,9 @@ static uint64_t validity_ns(const struct fs *fs)
 }
 
 /*
- * The guest's kernel leaves it to us to take set-user-id and set-group-id from a file that is written to, and then goes on believing
- * the mode that it knew, which programs can ask for alone. So a mode that has them is never to be believed.
+ * The guest's kernel leaves it to us to take set-user-id and set-group-id from a file that is
+ * written to, and then goes on believing the mode that it knew, which programs can ask for alone.
+ * So a mode that has them is never to be believed.
  */
 static uint64_t attr_validity_ns(const struct fs *fs, uint32_t mode)
 {
@@ -136,7 +138,10 @@ static int subject_init(struct subject *s, struct request *rq, bool by_handle, u
 	return 0;
 }
 
-/* Its file if it is open, else its inode's O_PATH descriptor: both will do for *at() calls with an empty path. */
+/*
+ * Its file if it is open, else its inode's O_PATH descriptor: both will do for *at() calls with an
+ * empty path.
+ */
 static int subject_fd(const struct subject *s)
 {
 	return s->handle ? s->handle->fd : inode_fd(s->rq->fs, s->inode);
@@ -237,7 +242,10 @@ int op_statx(struct request *rq)
 	return r;
 }
 
-/* Through the link in /proc, which leads to the very file whatever its name is now. A symlink has no mode. */
+/*
+ * Through the link in /proc, which leads to the very file whatever its name is now. A symlink has
+ * no mode.
+ */
 static int set_mode(const struct subject *s, mode_t mode)
 {
 	char name[16];
@@ -294,7 +302,10 @@ static int set_size(const struct subject *s, const struct fuse_setattr_in *in)
 	return r;
 }
 
-/* One of the two times. Nanoseconds that mean something else to the kernel (UTIME_NOW, …) must not get there. */
+/*
+ * One of the two times. Nanoseconds that mean something else to the kernel (UTIME_NOW, …) must not
+ * get there.
+ */
 static int time_of(uint32_t valid, uint32_t now, uint64_t sec, uint32_t nsec, struct timespec *ret)
 {
 	*ret = (struct timespec){ .tv_sec = (time_t)sec, .tv_nsec = nsec };
@@ -364,7 +375,10 @@ int op_setattr(struct request *rq)
 	return r;
 }
 
-/* By mode bits alone: of the sender only user and group are known. The guest's kernel asks only when it was not told to check itself. */
+/*
+ * By mode bits alone: of the sender only user and group are known. The guest's kernel asks only
+ * when it was not told to check itself.
+ */
 static int check_access(const struct statx *st, const struct fuse_in_header *in, uint32_t mask)
 {
 	uint32_t bits = st->stx_mode & 7;

@@ -3,14 +3,15 @@
  *
  * Runs in: worker, I/O threads. Trusts: nothing in requests.
  *
- * What is opened is always regular: either made here with O_EXCL, or looked up first and opened as that inode. A name
- * that is a symlink, a FIFO or a device by now is answered with ESTALE, upon which the guest's kernel looks it up again and does
- * what is right for it.
+ * What is opened is always regular: either made here with O_EXCL, or looked up first and opened as
+ * that inode. A name that is a symlink, a FIFO or a device by now is answered with ESTALE, upon
+ * which the guest's kernel looks it up again and does what is right for it.
  *
  * Steps, and what a successor does when its predecessor died after each:
  *
  *	intent			looks whether the file was made (make.h)
- *	file made		the same; its descriptor had no name in a table and was swept: opened anew, by inode
+ *	file made		the same; its descriptor had no name in a table and was swept:
+ *				opened anew, by inode
  *	result on record	likewise
  *	handle on record	answers with that handle
  */
@@ -87,8 +88,8 @@ static int finish(struct make *m, int fd, struct inode *i, const struct statx *s
 }
 
 /*
- * The inode of the file that m->fd is. Its name leads there faster than its descriptor, unless somebody on the host has
- * given it to another file meanwhile.
+ * The inode of the file that m->fd is. Its name leads there faster than its descriptor, unless
+ * somebody on the host has given it to another file meanwhile.
  */
 static int look_up_new(struct make *m, struct inode **ret, struct statx *ret_stat)
 {
@@ -114,8 +115,8 @@ static int look_up_new(struct make *m, struct inode **ret, struct statx *ret_sta
 }
 
 /*
- * The file is m->fd, made and opened here. With direct I/O it is opened once more: an open that makes a file and
- * is then refused for O_DIRECT would leave it behind.
+ * The file is m->fd, made and opened here. With direct I/O it is opened once more: an open that
+ * makes a file and is then refused for O_DIRECT would leave it behind.
  */
 static int finish_new(struct make *m)
 {
@@ -236,7 +237,9 @@ int op_create(struct request *rq)
 	return r;
 }
 
-/* A file without a name; the guest's kernel sends one all the same, "/". O_EXCL: it never gets one. */
+/*
+ * A file without a name; the guest's kernel sends one all the same, "/". O_EXCL: it never gets one.
+ */
 static int act_tmpfile(struct make *m)
 {
 	int flags = m->flags & ~(O_TRUNC | O_DIRECT);
@@ -248,9 +251,9 @@ static int act_tmpfile(struct make *m)
 }
 
 /*
- * A repeat need not ask whether it was done: without a handle on record, what a dead worker made is gone with its
- * descriptor. The result is there so that, with one, the look-up stays on record too, and with it the node id that
- * the handle is of.
+ * A repeat need not ask whether it was done: without a handle on record, what a dead worker made is
+ * gone with its descriptor. The result is there so that, with one, the look-up stays on record too,
+ * and with it the node id that the handle is of.
  */
 static int tmpfile_new(struct make *m)
 {

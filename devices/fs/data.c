@@ -3,14 +3,16 @@
  *
  * Runs in: worker, I/O threads. Trusts: nothing in requests.
  *
- * Data goes between guest memory and the host's page cache in one copy, the kernel's: the vectors of the chain are what
- * preadv2 and pwritev2 get. What has to wait for a disk is done aside if that can be (errand.h); else it lets the answers before it
- * go first. Of large reads of the page cache two are made at a time, one aside.
+ * Data goes between guest memory and the host's page cache in one copy, the kernel's: the vectors
+ * of the chain are what preadv2 and pwritev2 get. What has to wait for a disk is done aside if that
+ * can be (errand.h); else it lets the answers before it go first. Of large reads of the page cache
+ * two are made at a time, one aside.
  *
- * All of these but one may be done twice: the same bytes to the same place. The one is WRITE to a handle that appends; it is on
- * record in the journal with the size of the file before. Who runs it again compares what is there with what was to be
- * appended. So that this is exact, appends to one file are done one at a time, with the question for its size; what another
- * process of the host appends between the two cannot be told apart from ours only where its bytes are the same.
+ * All of these but one may be done twice: the same bytes to the same place. The one is WRITE to a
+ * handle that appends; it is on record in the journal with the size of the file before. Who runs it
+ * again compares what is there with what was to be appended. So that this is exact, appends to one
+ * file are done one at a time, with the question for its size; what another process of the host
+ * appends between the two cannot be told apart from ours only where its bytes are the same.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -258,8 +260,9 @@ static uint32_t already_there(struct request *rq, int fd, uint64_t offset, uint3
 }
 
 /*
- * A worker died between the intent and the result: what of the data did it append to the file of size before? Part
- * of it may be there: a write that is killed ends early. ret_size: the file's now.
+ * A worker died between the intent and the result: what of the data did it append to the file of
+ * size before? Part of it may be there: a write that is killed ends early. ret_size: the file's
+ * now.
  */
 static int64_t appended(struct request *rq, const struct handle *h, uint64_t before, uint64_t size,
 			uint32_t len)
@@ -354,7 +357,10 @@ static ssize_t write_file(struct request *rq, const struct handle *h,
 	return n;
 }
 
-/* Direct writes that are neither appended nor to drop setuid bits, which is done by who makes the call. */
+/*
+ * Direct writes that are neither appended nor to drop setuid bits, which is done by who makes the
+ * call.
+ */
 static bool write_aside(struct request *rq, const struct handle *h, const struct fuse_write_in *in)
 {
 	const struct errand_spec spec = {
@@ -435,8 +441,8 @@ static int sync_file_system_of(struct request *rq, uint64_t nodeid)
 }
 
 /*
- * The whole host file system, as the kernel has nothing smaller that is as good; the guest's kernel sends it for sync(2), once
- * for each submount that it knows of.
+ * The whole host file system, as the kernel has nothing smaller that is as good; the guest's kernel
+ * sends it for sync(2), once for each submount that it knows of.
  */
 int op_syncfs(struct request *rq)
 {
@@ -483,7 +489,10 @@ int op_fallocate(struct request *rq)
 	return r;
 }
 
-/* The position of the host's descriptor, which this moves, means nothing: transfers have theirs with them. */
+/*
+ * The position of the host's descriptor, which this moves, means nothing: transfers have theirs
+ * with them.
+ */
 int op_lseek(struct request *rq)
 {
 	const struct fuse_lseek_in *in = REQUEST_ARGS(rq, fuse_lseek_in);

@@ -134,7 +134,10 @@ bool errand_begin(struct request *rq, const struct errand_spec *spec)
 	struct errands *all = errands_of(rq->fs, t);
 	struct errand *e;
 
-	/* Nothing is submitted before the dead worker's are over; what cannot wait for that is done here. */
+	/*
+	 * Nothing is submitted before the dead worker's are over; what cannot wait for that is done
+	 * here.
+	 */
 	if (!t->aside.open || t->aside_fenced || uring_room(&t->aside) == 0 || is_alone(rq))
 		return false;
 	e = find_free(all);
@@ -177,8 +180,9 @@ static void drop_front(struct errand *e, size_t len)
 }
 
 /*
- * Part of it was done, or nothing for now (the kernel's thread was interrupted, or the file cannot be read without
- * waiting from there): on with the rest. What ends at zero bytes is at the end of the file.
+ * Part of it was done, or nothing for now (the kernel's thread was interrupted, or the file cannot
+ * be read without waiting from there): on with the rest. What ends at zero bytes is at the end of
+ * the file.
  */
 static bool goes_on(struct thread *t, struct errand *e, int32_t res)
 {
@@ -204,7 +208,9 @@ static int32_t result_of(const struct errand *e, int32_t res)
 	return res < 0 && e->what.done == 0 ? res : (int32_t)e->what.done;
 }
 
-/* The answer's place is read from the chain once more; which request it is of was on record here. */
+/*
+ * The answer's place is read from the chain once more; which request it is of was on record here.
+ */
 static void answer(struct fs *fs, struct thread *t, const struct errand *e, int32_t result)
 {
 	struct request rq = { .fs = fs, .thread = t, .ring = e->ring, .head = e->head };

@@ -1,17 +1,21 @@
 /*
  * Errands: system calls that may take long, made while the I/O thread goes on with other requests.
  *
- * Runs in: worker, I/O threads; the calls themselves are made by the companion (process/aside.h) and the kernel's own
- *          threads, through the second I/O ring of the request's thread. Trusts: nothing of the request's.
+ * Runs in: worker, I/O threads; the calls themselves are made by the companion (process/aside.h)
+ *          and the kernel's own threads, through the second I/O ring of the request's thread.
+ *          Trusts: nothing of the request's.
  *
- * Which: reads that have to wait for a disk, direct I/O, fsync; and one large copy at a time while the I/O thread makes
- * another. Only what may be done twice, and leaves nothing on record in the journal: a request whose errand was under way
- * when its worker died is begun anew, and the fence (process/uring.h) makes sure that nothing of the first time lands after that.
+ * Which: reads that have to wait for a disk, direct I/O, fsync; and one large copy at a time while
+ * the I/O thread makes another. Only what may be done twice, and leaves nothing on record in the
+ * journal: a request whose errand was under way when its worker died is begun anew, and the fence
+ * (process/uring.h) makes sure that nothing of the first time lands after that.
  *
- * A request that is alone, as those before it were, holds nobody up: its call is made at once, which spares it three threads' wake-ups.
+ * A request that is alone, as those before it were, holds nobody up: its call is made at once,
+ * which spares it three threads' wake-ups.
  *
- * The operation hands over its use of the handle, returns REQUEST_ASIDE, and the request stays in flight until errand_end(). Where there
- * is no io_uring or no room, it is refused, and the operation makes the call itself.
+ * The operation hands over its use of the handle, returns REQUEST_ASIDE, and the request stays in
+ * flight until errand_end(). Where there is no io_uring or no room, it is refused, and the
+ * operation makes the call itself.
  */
 #pragma once
 
@@ -39,7 +43,10 @@ struct errand;
 int errand_init(struct fs *fs, uint32_t thread);
 extern const struct uring_spec errand_ring;
 
-/* Somebody else's request is there, or came while this one's call was made: so it will be for a while. */
+/*
+ * Somebody else's request is there, or came while this one's call was made: so it will be for a
+ * while.
+ */
 void errand_crowd(const struct request *rq);
 
 /* How many large copies of this thread are under way? */

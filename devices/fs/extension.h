@@ -1,10 +1,13 @@
 /*
- * What may follow the names of a request that makes something: security contexts, groups of the sender.
+ * What may follow the names of a request that makes something: security contexts, groups of the
+ * sender.
  *
- * Runs in: worker. Trusts: nothing; the area is walked once, bounded, in the private copy of the arguments.
+ * Runs in: worker. Trusts: nothing; the area is walked once, bounded, in the private copy of the
+ *          arguments.
  *
- * An extension is a header (its size, its type), then its contents; types up to PROTO_MAX_NR_SECCTX are the number of
- * security contexts in it (<linux/fuse.h>, 7.36 and 7.38). Extensions follow each other without a gap.
+ * An extension is a header (its size, its type), then its contents; types up to PROTO_MAX_NR_SECCTX
+ * are the number of security contexts in it (<linux/fuse.h>, 7.36 and 7.38). Extensions follow each
+ * other without a gap.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /*
  * What the parts of the file system device share inside a worker.
  *
- * Runs in: worker. Set up by fs_create() before threads run; constant after, but for what store.h and the
- *          files behind it (inode.c, handle.c) guard with locks of their own.
+ * Runs in: worker. Set up by fs_create() before threads run; constant after, but for what store.h
+ *          and the files behind it (inode.c, handle.c) guard with locks of their own.
  */
 #pragma once
 
@@ -14,7 +14,10 @@
 #include "devices/fs/request.h"
 #include "devices/fs/store.h"
 
-/* Requests of a thread that wait at the same time (REQUEST_WAITS); one more is answered with ENOLCK. */
+/*
+ * Requests of a thread that wait at the same time (REQUEST_WAITS); one more is answered with
+ * ENOLCK.
+ */
 enum { FS_MAX_WAITING = 1024 };
 
 struct errands;
@@ -40,7 +43,10 @@ struct fs_pace {
 /* One I/O thread's memory. */
 struct fs_thread {
 	struct request *in_hand; /* NULL: none */
-	/* The lock guards the list: another thread may serve the INTERRUPT. n_waiting is changed under it, by this thread. */
+	/*
+	 * The lock guards the list: another thread may serve the INTERRUPT. n_waiting is changed
+	 * under it, by this thread.
+	 */
 	pthread_mutex_t lock;
 	uint32_t n_waiting;
 	uint64_t retry_at_ns; /* when those waiting are tried again; 0: at once */
@@ -56,7 +62,10 @@ struct fs {
 	struct model model; /* first */
 	struct fs_config config;
 	struct store *store; /* mapped, shared with later workers */
-	/* What belongs to its parts and dies with this worker: inode-private.h, handle.c, journal.c. */
+	/*
+	 * What belongs to its parts and dies with this worker: inode-private.h, handle.c,
+	 * journal.c.
+	 */
 	struct inodes *inodes;
 	struct handles *handles;
 	struct journals *journals;

@@ -1,4 +1,7 @@
-/* The file system device model: configuration space, requests from ring to answer, set-up. See fs.h. */
+/*
+ * The file system device model: configuration space, requests from ring to answer, set-up. See
+ * fs.h.
+ */
 #include "devices/fs/fs.h"
 
 #include <errno.h>
@@ -170,10 +173,11 @@ static bool run(struct fs *fs, struct thread *t, struct vring *r, const struct c
 static uint32_t retry_waiting(struct fs *fs, struct thread *t);
 
 /*
- * Pace. To signal a driver that sleeps is dear, so it is done once for many answers; and where its processor has to be woken
- * first, some time passes until it asks for more. So it is signalled when what is left in the ring will last that long, and
- * finds all answers when it comes. How long it takes shows in the time from a signal to its next request: next to nothing
- * where it shares our processor and runs while we signal; then it is signalled when nothing is left.
+ * Pace. To signal a driver that sleeps is dear, so it is done once for many answers; and where its
+ * processor has to be woken first, some time passes until it asks for more. So it is signalled when
+ * what is left in the ring will last that long, and finds all answers when it comes. How long it
+ * takes shows in the time from a signal to its next request: next to nothing where it shares our
+ * processor and runs while we signal; then it is signalled when nothing is left.
  */
 static void pace_sample(struct fs_pace *p)
 {
@@ -494,8 +498,9 @@ static const struct model_ops fs_ops = {
 };
 
 /*
- * Descriptors are reached by their number in our own /proc/PID/fd. It is the working directory too, for system calls
- * that take no directory. No descriptor for it stays open: a stand-by has none (process/standby.h).
+ * Descriptors are reached by their number in our own /proc/PID/fd. It is the working directory too,
+ * for system calls that take no directory. No descriptor for it stays open: a stand-by has none
+ * (process/standby.h).
  */
 int fs_begin(void)
 {

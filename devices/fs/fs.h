@@ -3,9 +3,10 @@
  *
  * Runs in: worker. Trusts: its options; nothing of the guest's.
  *
- * Queue 0 is the high-priority queue (FORGET, INTERRUPT), the others carry requests. Every I/O thread serves its queues
- * one request after the other, by plain system calls: when a thread is dead, so is its system call. What would have it wait for a
- * disk is done aside, through its second I/O ring (errand.h), behind the fence of process/; its first one is not used.
+ * Queue 0 is the high-priority queue (FORGET, INTERRUPT), the others carry requests. Every I/O
+ * thread serves its queues one request after the other, by plain system calls: when a thread is
+ * dead, so is its system call. What would have it wait for a disk is done aside, through its second
+ * I/O ring (errand.h), behind the fence of process/; its first one is not used.
  */
 #pragma once
 
@@ -31,8 +32,7 @@ struct fs_config {
 	bool direct_io; /* the guest's O_DIRECT reaches the host's file system */
 	bool no_locks;	/* on files: the guest keeps them by itself */
 	bool xattr;
-	const char
-		*xattr_map; /* prefix under which trusted. and security. are stored; NULL: none */
+	const char *xattr_map; /* prefix of what trusted. and security. become; NULL: none */
 	bool acl;
 	bool announce_submounts;
 	bool device_nodes; /* may be made */

@@ -3,16 +3,18 @@
  *
  * Runs in: worker, all I/O threads. Trusts: neither the table (store.h) nor handles in requests.
  *
- * The descriptor itself is in the shared descriptor table and outlives the worker, with its locks and its position; the
- * table says which number it is and what it is for. A handle is generation << 32 | index; one that was released is not found again.
+ * The descriptor itself is in the shared descriptor table and outlives the worker, with its locks
+ * and its position; the table says which number it is and what it is for. A handle is generation <<
+ * 32 | index; one that was released is not found again.
  *
- * Every store is under one lock in private memory (inode-table.h says why that is enough). What a kill between any two of them leaves:
+ * Every store is under one lock in private memory (inode-table.h says why that is enough). What a
+ * kill between any two of them leaves:
  *
  *  open      generation, kind, flags, nodeid; the item in rq's journal; fd (release).
- *            Before fd: the index is free, an item that names its coming generation is not found, and
- *            the descriptor, in no table, is swept. After it: handle_found().
- *  release   fd = 0 (release); the descriptor is closed, at once or by the last request that uses it. Killed in
- *            between: swept.
+ *            Before fd: the index is free, an item that names its coming generation is not found,
+ *            and the descriptor, in no table, is swept. After it: handle_found().
+ *  release   fd = 0 (release); the descriptor is closed, at once or by the last request that uses
+ *            it. Killed in between: swept.
  *
  * So fd alone says whether an index is taken, and there is no free list in the store.
  */
@@ -56,12 +58,15 @@ struct handle_table {
 	struct handle_entry entry[HANDLE_MAX];
 };
 
-/* Attach to the table: check what a dead worker left. After inode_init(). 0, -EBADMSG, negative errno. */
+/*
+ * Attach to the table: check what a dead worker left. After inode_init(). 0, -EBADMSG, negative
+ * errno.
+ */
 int handle_init(struct fs *fs);
 
 /*
- * Put fd into the table, on rq's record in the journal: if rq is run again, handle_found() gives the same handle. fd is taken
- * (closed on failure). 0, -ENFILE.
+ * Put fd into the table, on rq's record in the journal: if rq is run again, handle_found() gives
+ * the same handle. fd is taken (closed on failure). 0, -ENFILE.
  */
 int handle_open(struct request *rq, int fd, enum handle_kind kind, uint32_t flags, uint64_t nodeid,
 		uint64_t *ret_fh);
@@ -69,11 +74,17 @@ int handle_open(struct request *rq, int fd, enum handle_kind kind, uint32_t flag
 /* rq->again: the handle that an earlier run has opened. False: none. */
 bool handle_found(struct request *rq, uint64_t *ret_fh);
 
-/* In use by one request until put: a release meanwhile closes it then. NULL: not a handle of this kind. */
+/*
+ * In use by one request until put: a release meanwhile closes it then. NULL: not a handle of this
+ * kind.
+ */
 const struct handle *handle_get(struct fs *fs, uint64_t fh, enum handle_kind kind);
 void handle_put(struct fs *fs, const struct handle *h);
 
-/* Release: the descriptor is closed when nobody uses it. A handle that is gone already is fine (run again). */
+/*
+ * Release: the descriptor is closed when nobody uses it. A handle that is gone already is fine (run
+ * again).
+ */
 void handle_release(struct request *rq, uint64_t fh, enum handle_kind kind);
 
 void handle_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *arg);

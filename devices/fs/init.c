@@ -54,7 +54,10 @@ static uint64_t wanted(const struct fs_config *c)
 	/* The parent's default ACL takes the umask's place, and only the host can see it. */
 	if (c->acl)
 		f |= FUSE_POSIX_ACL | FUSE_DONT_MASK;
-	/* Without a prefix, security.* would need CAP_SYS_ADMIN of us, and each file made by a labelled guest fail. */
+	/*
+	 * Without a prefix, security.* would need CAP_SYS_ADMIN of us, and each file made by a
+	 * labelled guest fail.
+	 */
 	if (c->xattr_map)
 		f |= FUSE_SECURITY_CTX;
 	if (c->announce_submounts)

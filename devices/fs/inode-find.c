@@ -1,8 +1,8 @@
 /*
  * The inode table: which index is whose. See inode-table.h for what a kill leaves.
  *
- * Chains are in the store, so a hostile one may be a circle or lead anywhere: indices are checked against
- * high, and no walk is longer than the number of indices that were ever used.
+ * Chains are in the store, so a hostile one may be a circle or lead anywhere: indices are checked
+ * against high, and no walk is longer than the number of indices that were ever used.
  */
 #include "devices/base/crash.h"
 #include "devices/fs/inode-private.h"

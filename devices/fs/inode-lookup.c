@@ -1,12 +1,13 @@
 /*
  * What a name is: finding its inode, or making it. See inode.h.
  *
- * An inode that is known and has a descriptor costs one system call, statx of the name: the descriptor pins the
- * number, so whatever has this number is this inode. A new one costs two, opening it and statx of the descriptor;
- * after a statx of the name in vain, three. Which to begin with is guessed by what this thread's last look-ups came to: a guest
- * that walks a tree it has not seen asks for new ones only. What is made of a descriptor is decided by its own
- * statx, not by that of the name, which may lead elsewhere by then. A parked inode pins nothing:
- * its number may have been given to another file, so it is the same only if the digest is.
+ * An inode that is known and has a descriptor costs one system call, statx of the name: the
+ * descriptor pins the number, so whatever has this number is this inode. A new one costs two,
+ * opening it and statx of the descriptor; after a statx of the name in vain, three. Which to begin
+ * with is guessed by what this thread's last look-ups came to: a guest that walks a tree it has not
+ * seen asks for new ones only. What is made of a descriptor is decided by its own statx, not by
+ * that of the name, which may lead elsewhere by then. A parked inode pins nothing: its number may
+ * have been given to another file, so it is the same only if the digest is.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -129,7 +130,9 @@ static int adopt(struct arrival *a, struct inode **ret)
 	if (r == 0)
 		r = arrive_and_lock(a, ret);
 	if (r == -EAGAIN) {
-		/* Without a digest it cannot be told from its predecessor: it is taken for another. */
+		/*
+		 * Without a digest it cannot be told from its predecessor: it is taken for another.
+		 */
 		if (inode_digest(a->fd, a->st, &a->digest) < 0)
 			a->digest = 0;
 		a->has_digest = true;
@@ -160,7 +163,9 @@ static bool expects_new(const struct request *rq)
 	return rq->fs->inodes->strange[rq->thread->index] >= STRANGE_LIKELY;
 }
 
-/* Each thread has its own, so no lock; stored only when it changes, since they share a cache line. */
+/*
+ * Each thread has its own, so no lock; stored only when it changes, since they share a cache line.
+ */
 static void learn(struct request *rq, bool was_new)
 {
 	uint8_t *strange = &rq->fs->inodes->strange[rq->thread->index];
@@ -215,7 +220,9 @@ int inode_look_up_new(struct request *rq, struct inode *parent, const char *name
 	return dir < 0 ? dir : look_up_new(rq, parent, dir, name, ret, ret_stat);
 }
 
-/* Is a number known in the directory's own file system? (What is mounted on the name has another.) */
+/*
+ * Is a number known in the directory's own file system? (What is mounted on the name has another.)
+ */
 static bool number_known(struct request *rq, struct inode *parent, uint64_t ino)
 {
 	struct inodes *s = rq->fs->inodes;
@@ -270,7 +277,10 @@ int inode_reopen(struct fs *fs, struct inode *i, int flags)
 
 	if (fd < 0)
 		return fd;
-	/* Through the link of a symlink's descriptor the kernel comes to the symlink, and refuses itself. */
+	/*
+	 * Through the link of a symlink's descriptor the kernel comes to the symlink, and refuses
+	 * itself.
+	 */
 	if (inode_type(fs, i) != S_IFREG && inode_type(fs, i) != S_IFDIR)
 		return inode_type(fs, i) == S_IFLNK ? -ELOOP : -ENXIO;
 	number(name, sizeof(name), fd);

@@ -1,15 +1,20 @@
 /*
- * Descriptors beyond the limit: parking inodes, and reviving them by their names. See inode.h, inode-table.h.
+ * Descriptors beyond the limit: parking inodes, and reviving them by their names. See inode.h,
+ * inode-table.h.
  *
- * Which one is parked is decided by a clock hand over the table (second chance). An inode can be parked if nobody uses it
- * and it can be found again: its name is known, and a look at the name in its parent now finds it. (The parent is
- * revived for that if it was parked itself, beyond the limit; it is soon parked again.) What has become of the name when the inode is revived is found out by the digest.
+ * Which one is parked is decided by a clock hand over the table (second chance). An inode can be
+ * parked if nobody uses it and it can be found again: its name is known, and a look at the name in
+ * its parent now finds it. (The parent is revived for that if it was parked itself, beyond the
+ * limit; it is soon parked again.) What has become of the name when the inode is revived is found
+ * out by the digest.
  *
- * The guest's own removals and renames say so before they act (inode_name_gone): a parked inode of that name is revived
- * first, since it may go on without a name, and one with a descriptor is not parked under that name any more. What
- * others do to the directory on the host nobody says: such an inode is ESTALE to the guest.
+ * The guest's own removals and renames say so before they act (inode_name_gone): a parked inode of
+ * that name is revived first, since it may go on without a name, and one with a descriptor is not
+ * parked under that name any more. What others do to the directory on the host nobody says: such an
+ * inode is ESTALE to the guest.
  *
- * Invariant: while a descriptor is used outside of the lock its inode is in use, so it is not parked.
+ * Invariant: while a descriptor is used outside of the lock its inode is in use, so it is not
+ * parked.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -154,8 +159,10 @@ static bool can_be_parked(struct fs *fs, uint32_t index, struct tie *ret)
 	return tie_make(fs, index, ret);
 }
 
-/* Let the clock hand go on a little. Downwards: what was found later is mostly further from the root, and
- * goes first, while its parent has a descriptor. */
+/*
+ * Let the clock hand go on a little. Downwards: what was found later is mostly further from the
+ * root, and goes first, while its parent has a descriptor.
+ */
 static bool pick(struct fs *fs, uint64_t *steps, struct tie *ret)
 {
 	struct inodes *s = fs->inodes;
@@ -229,8 +236,9 @@ static bool has_room(const struct inodes *s)
 }
 
 /*
- * Whoever has parked one may have its place, also if other threads have taken the room meanwhile: else
- * they could take it from each other for ever. Several are parked if parents went beyond the limit.
+ * Whoever has parked one may have its place, also if other threads have taken the room meanwhile:
+ * else they could take it from each other for ever. Several are parked if parents went beyond the
+ * limit.
  */
 int inode_make_room(struct fs *fs)
 {
@@ -239,7 +247,10 @@ int inode_make_room(struct fs *fs)
 	uint32_t n_parked = 0;
 	struct tie t;
 
-	/* Room that was there once is enough: another thread that takes it at the same time has looked, too. */
+	/*
+	 * Room that was there once is enough: another thread that takes it at the same time has
+	 * looked, too.
+	 */
 	while (!has_room(s)) {
 		int fd;
 
@@ -255,7 +266,10 @@ int inode_make_room(struct fs *fs)
 	return 0;
 }
 
-/* Has it got a descriptor? Else, in *ret, the highest of its ancestors in a row (or itself) that has none: -EAGAIN. */
+/*
+ * Has it got a descriptor? Else, in *ret, the highest of its ancestors in a row (or itself) that
+ * has none: -EAGAIN.
+ */
 static int highest_parked(struct fs *fs, struct inode *i, struct tie *ret)
 {
 	struct inodes *s = fs->inodes;
@@ -347,7 +361,9 @@ static struct inode *find_named(struct fs *fs, struct inode *parent, const char 
 	    s->table->cold[index].parent != inode_nodeid(s, inode_index(s, parent)) ||
 	    !name_of(s, index, known) || strcmp(known, name) != 0)
 		return NULL;
-	/* Until it is looked up or named again. A parker that looks at the name now sees this flag. */
+	/*
+	 * Until it is looked up or named again. A parker that looks at the name now sees this flag.
+	 */
 	set_flags(s, index, s->table->entry[index].flags | INODE_NAMELESS);
 	s->node[index].in_use++;
 	return &s->node[index];

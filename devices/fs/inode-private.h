@@ -1,11 +1,12 @@
 /*
- * The inode table of a worker: what is shared between inode.c (counting, the journal's hand), inode-find.c (hash,
- * making and freeing), inode-lookup.c (what a name is) and inode-park.c (descriptors beyond the limit).
+ * The inode table of a worker: what is shared between inode.c (counting, the journal's hand),
+ * inode-find.c (hash, making and freeing), inode-lookup.c (what a name is) and inode-park.c
+ * (descriptors beyond the limit).
  *
  * Runs in: worker, all I/O threads. Trusts: nothing in the table; what is in private memory here.
  *
- * One lock, held for a few dozen instructions at most and never over a system call. Functions whose comment says
- * "locked" want it held.
+ * One lock, held for a few dozen instructions at most and never over a system call. Functions whose
+ * comment says "locked" want it held.
  */
 #pragma once
 
@@ -30,8 +31,7 @@ struct inodes {
 	pthread_mutex_t lock;
 	struct inode_table *table; /* in the store */
 	uint32_t max_fds;
-	uint32_t
-		n_fds; /* descriptors in the table, without the root's; written locked, read without */
+	uint32_t n_fds;	   /* in the table, without the root's; written locked, read without */
 	uint32_t n_parked; /* the same */
 	uint32_t n_known;
 	uint32_t clock;	     /* next to be asked whether it can be parked */
@@ -130,7 +130,10 @@ uint32_t *inode_bucket(struct inodes *s, const struct inode_key *key);
 uint32_t inode_find_key(struct inodes *s, const struct inode_key *key);
 uint32_t inode_find_id(struct inodes *s, uint64_t nodeid);
 
-/* A new inode that has fd and is not counted yet. Index 0: the table is full, fd stays the caller's. */
+/*
+ * A new inode that has fd and is not counted yet. Index 0: the table is full, fd stays the
+ * caller's.
+ */
 uint32_t inode_make(struct inodes *s, const struct inode_key *key, int fd, uint32_t type,
 		    uint32_t flags);
 

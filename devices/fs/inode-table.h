@@ -1,14 +1,16 @@
 /*
  * The inode table as it lies in the store.
  *
- * Runs in: worker, all I/O threads; every store under inodes.lock (inode-private.h), which is private memory:
- *          the threads of a worker die together, so there is one writer, and one store that was the last.
- * Trusts:  nothing at take-over; inode_init() checks what is walked then, each use checks what it follows.
+ * Runs in: worker, all I/O threads; every store under inodes.lock (inode-private.h), which is
+ *          private memory: the threads of a worker die together, so there is one writer, and one
+ *          store that was the last.
+ * Trusts:  nothing at take-over; inode_init() checks what is walked then, each use checks what it
+ *          follows.
  *
  * An inode has an index in all of these arrays. Index 0 is none, index 1 the root.
  *
- * word[i] decides. It holds the descriptor and how often the guest has looked the inode up, in one 64-bit word, so
- * that making, counting, parking and freeing are one store each:
+ * word[i] decides. It holds the descriptor and how often the guest has looked the inode up, in one
+ * 64-bit word, so that making, counting, parking and freeing are one store each:
  *
  *	0			free
  *	descriptor, count	known to the guest
@@ -18,21 +20,23 @@
  * What a kill between any two stores leaves, and what inode_init() makes of it:
  *
  *  make      high; entry, name; word = (fd, 0); into the hash chain (bucket, release); counted.
- *            Before word: free as it was, the descriptor is named by nobody and swept. Before the count: nobody knows
- *            it, freed.
- *  count     word and the item in the journal that says for which request have to change together, in two
- *            places. So they are written to hand first: hand, hand.armed (release), word, item, journal n, armed
- *            = 0. Armed: the three stores are done again. They are values, not differences: twice is once.
- *  free      count 0; out of the chain (one store, in the predecessor); word = 0; the descriptor is closed.
- *            Before word = 0: done again. After it: swept.
- *  park      the digest of its file handle; word = (INODE_FD_PARKED, count); the descriptor is closed.
+ *            Before word: free as it was, the descriptor is named by nobody and swept. Before the
+ *            count: nobody knows it, freed.
+ *  count     word and the item in the journal that says for which request have to change together,
+ *            in two places. So they are written to hand first: hand, hand.armed (release), word,
+ *            item, journal n, armed = 0. Armed: the three stores are done again. They are values,
+ *            not differences: twice is once.
+ *  free      count 0; out of the chain (one store, in the predecessor); word = 0; the descriptor is
+ *            closed. Before word = 0: done again. After it: swept.
+ *  park      the digest of its file handle; word = (INODE_FD_PARKED, count); the descriptor is
+ *            closed.
  *  revive    word = (fd, count).
- *  name      written while the inode has a descriptor, and looked up again before that is given up: a torn name is
- *            found out then.
+ *  name      written while the inode has a descriptor, and looked up again before that is given up:
+ *            a torn name is found out then.
  *
- * There is no free list, so none that can leak: what is free is read from word[] at take-over. A descriptor that
- * is open and in no word is closed by the sweep, so a word loses its descriptor before that is closed, and gains one after
- * it was opened.
+ * There is no free list, so none that can leak: what is free is read from word[] at take-over. A
+ * descriptor that is open and in no word is closed by the sweep, so a word loses its descriptor
+ * before that is closed, and gains one after it was opened.
  */
 #pragma once
 
@@ -51,7 +55,10 @@ enum {
 	INODE_HEAD_LEN = 48, /* of a name: most are shorter */
 };
 
-/* A word: descriptor << INODE_COUNT_BITS | look-ups. 2^44 look-ups take a year at half a million a second. */
+/*
+ * A word: descriptor << INODE_COUNT_BITS | look-ups. 2^44 look-ups take a year at half a million a
+ * second.
+ */
 enum { INODE_COUNT_BITS = 44 };
 #define INODE_COUNT_MAX ((UINT64_C(1) << INODE_COUNT_BITS) - 1)
 
@@ -71,8 +78,10 @@ struct inode_entry {
 	uint32_t type; /* S_IFMT */
 };
 
-/* What parking and revival need. A name that has no NUL here goes on in the table's tail: sparse, so that memory is used
- * for long names only. */
+/*
+ * What parking and revival need. A name that has no NUL here goes on in the table's tail: sparse,
+ * so that memory is used for long names only.
+ */
 struct inode_cold {
 	uint64_t parent; /* node id */
 	uint64_t digest; /* of the file handle */

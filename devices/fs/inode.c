@@ -1,4 +1,7 @@
-/* Inodes known to the guest: taking over, using, counting and forgetting. See inode.h, inode-table.h. */
+/*
+ * Inodes known to the guest: taking over, using, counting and forgetting. See inode.h,
+ * inode-table.h.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <sys/mman.h>
@@ -66,7 +69,10 @@ bool inode_claim_fd(struct fs *fs, int fd)
 	return true;
 }
 
-/* What every word says, one pass over the dense array: which indices are free, which inodes nobody knows. */
+/*
+ * What every word says, one pass over the dense array: which indices are free, which inodes nobody
+ * knows.
+ */
 static int take_stock(struct fs *fs)
 {
 	struct inodes *s = fs->inodes;

@@ -169,8 +169,9 @@ void journal_intend(struct request *rq, const struct journal_intent *intent)
 }
 
 /*
- * If there is no room, four workers have died one after the other and this one has not been able to publish: the
- * inherited items go. What is lost is that their requests' look-ups are counted once too often.
+ * If there is no room, four workers have died one after the other and this one has not been able to
+ * publish: the inherited items go. What is lost is that their requests' look-ups are counted once
+ * too often.
  */
 uint32_t journal_position(struct request *rq)
 {

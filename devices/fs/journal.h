@@ -3,35 +3,41 @@
  *
  * Runs in: worker; each thread writes its own journal. Trusts: nothing in the store (store.h).
  *
- * A thread carries out one request at a time and publishes answers in batches. (Errands, errand.h, go on meanwhile, and leave nothing here.) If the worker is killed, every request
- * not published is run again (again is set), in the order of taking, and must answer as the first run would have. So each thread
- * keeps, in the store:
+ * A thread carries out one request at a time and publishes answers in batches. (Errands, errand.h,
+ * go on meanwhile, and leave nothing here.) If the worker is killed, every request not published is
+ * run again (again is set), in the order of taking, and must answer as the first run would have. So
+ * each thread keeps, in the store:
  *
- *	items	what was done for requests not published: lookups counted, handles opened, forgets, results of
- *		operations that cannot be repeated. Emptied after each publish.
- *	intent	the operation that cannot be repeated which is in hand: what it is about to do, and what the world looked
- *		like before, so that a successor can find out whether it was done.
+ *	items	what was done for requests not published: lookups counted, handles opened, forgets,
+ *		results of operations that cannot be repeated. Emptied after each publish.
+ *	intent	the operation that cannot be repeated which is in hand: what it is about to do, and
+ *		what the world looked like before, so that a successor can find out whether it was
+ *		done.
  *
- * Order: intent; the system call; its result as an item; intent cleared; look-ups and handles; answer; publish; items
- * emptied. Killed
+ * Order: intent; the system call; its result as an item; intent cleared; look-ups and handles;
+ * answer; publish; items emptied. Killed
  *
  *	before the intent	nothing was done: run as new
  *	with an intent		look: was it done? (the operation's own question)
  *	with a result		answer by it
- *	after publish		the request is not run again: items of requests not in flight mean nothing
+ *	after publish		the request is not run again: items of requests not in flight mean
+ *				nothing
  *
  * How the store is consistent at each instruction:
  *
- *  1. An item counts when n is beyond it (release), and is void when its tag is 0. Look-ups and forgets are added
- *     together with the inode's count: inode-table.h, "count".
- *  2. There is one intent for each ring, because a thread may serve several: the one in hand when a worker died
- *     stays until its request is run again, which is before any later request of its ring; those of other rings
- *     write to other places. It is complete when its tag is set (release), and over when that is 0.
+ *  1. An item counts when n is beyond it (release), and is void when its tag is 0. Look-ups and
+ *     forgets are added together with the inode's count: inode-table.h, "count".
+ *  2. There is one intent for each ring, because a thread may serve several: the one in hand when a
+ *     worker died stays until its request is run again, which is before any later request of its
+ *     ring; those of other rings write to other places. It is complete when its tag is set
+ *     (release), and over when that is 0.
  *  3. A result is added before its intent is cleared, and looked for first.
- *  4. Items that were inherited from a dead worker stay, whatever is published, until every request that was in
- *     flight then has been answered. So a worker that dies while it runs them again leaves a third one all it needs.
- *  5. A tag may name another request after a take-over (it holds a counter that begins anew). journal_begin() of a
- *     request that is not run again voids what an earlier one of its name has left.
+ *  4. Items that were inherited from a dead worker stay, whatever is published, until every request
+ *     that was in flight then has been answered. So a worker that dies while it runs them again
+ *     leaves a third one all it needs.
+ *  5. A tag may name another request after a take-over (it holds a counter that begins anew).
+ *     journal_begin() of a request that is not run again voids what an earlier one of its name has
+ *     left.
  *
  * tests/unit/test-fs-tables.c steps through all of this one instruction at a time.
  */
@@ -48,8 +54,10 @@ struct thread;
 
 enum {
 	JOURNAL_NAME_LEN = 256,
-	/* Items of one worker between two publishes: more than two READDIRPLUS of REQUEST_PAYLOAD_MAX
-	 * bytes can need. */
+	/*
+	 * Items of one worker between two publishes: more than two READDIRPLUS of
+	 * REQUEST_PAYLOAD_MAX bytes can need.
+	 */
 	JOURNAL_BATCH = 2048,
 	/* With those of three that died before it. */
 	JOURNAL_MAX_ITEMS = 4 * JOURNAL_BATCH,
@@ -101,13 +109,17 @@ struct journal_thread {
 int journal_init(struct fs *fs);
 
 /*
- * For every request, before its operation is called. If it is run again and has no result yet, what its earlier
- * run has counted is taken back; if it has one, the operation finds it by inode_found() and handle_found().
+ * For every request, before its operation is called. If it is run again and has no result yet, what
+ * its earlier run has counted is taken back; if it has one, the operation finds it by inode_found()
+ * and handle_found().
  */
 void journal_begin(struct request *rq);
 
-/* What is known of rq from a dead worker. *ret_result with JOURNAL_DONE (0 or a negative errno, or a count), *ret_intent (in the
- * store, hostile: check what you follow) with JOURNAL_BEGUN. JOURNAL_NEW when rq is not run again. */
+/*
+ * What is known of rq from a dead worker. *ret_result with JOURNAL_DONE (0 or a negative errno, or
+ * a count), *ret_intent (in the store, hostile: check what you follow) with JOURNAL_BEGUN.
+ * JOURNAL_NEW when rq is not run again.
+ */
 enum journal_past journal_past(struct request *rq, int64_t *ret_result,
 			       struct journal_intent *ret_intent);
 
@@ -126,7 +138,10 @@ void journal_take_back(struct request *rq);
  */
 void journal_published(struct fs *fs, struct thread *t, const struct request *in_hand);
 
-/* All requests that were in flight at take-over have been answered (which journal_published() also finds out). */
+/*
+ * All requests that were in flight at take-over have been answered (which journal_published() also
+ * finds out).
+ */
 void journal_resumed(struct fs *fs, struct thread *t);
 
 /* Whether there is room for a request that needs n more items; if not, publish first. */
@@ -144,8 +159,8 @@ void journal_append(struct request *rq, enum journal_kind kind, uint64_t value);
 bool journal_find(struct request *rq, enum journal_kind kind, uint64_t *ret_value);
 
 /*
- * One more forget of rq: is it still to be done? If so, *ret_item says where the record goes that it is done
- * and *ret_n how many items there are then.
+ * One more forget of rq: is it still to be done? If so, *ret_item says where the record goes that
+ * it is done and *ret_n how many items there are then.
  */
 bool journal_next_forget(struct request *rq, uint32_t *ret_position, uint32_t *ret_n,
 			 struct journal_item *ret_item);

@@ -25,8 +25,8 @@ enum {
 };
 
 /*
- * Where to look in the table: private, made anew by each worker. The mutex guards it and the table. n is also read
- * without it: FLUSH and RELEASE of a guest that locks nothing must cost nothing.
+ * Where to look in the table: private, made anew by each worker. The mutex guards it and the table.
+ * n is also read without it: FLUSH and RELEASE of a guest that locks nothing must cost nothing.
  */
 static struct {
 	pthread_mutex_t mutex;
@@ -36,7 +36,10 @@ static struct {
 	uint16_t free;
 } known = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
-/* Record locks that are waited for, as far as this worker has been asked. Private, under the same mutex. */
+/*
+ * Record locks that are waited for, as far as this worker has been asked. Private, under the same
+ * mutex.
+ */
 struct wait {
 	uint64_t tag; /* of the request */
 	uint64_t nodeid, owner, fh;
@@ -55,7 +58,9 @@ static struct lock_entry *entry_at(struct fs *fs, uint32_t idx)
 	return &fs->store->locks.entries[idx];
 }
 
-/* The entry after idx (NONE: the first) in the bucket of nodeid that is one of nodeid's; or NONE. */
+/*
+ * The entry after idx (NONE: the first) in the bucket of nodeid that is one of nodeid's; or NONE.
+ */
 static uint32_t next_of(struct fs *fs, uint64_t nodeid, uint32_t idx)
 {
 	idx = idx == NONE ? known.heads[bucket_of(nodeid)] : known.next[idx];
@@ -104,8 +109,9 @@ static uint32_t insert(struct fs *fs, const struct lock_entry *e)
 }
 
 /*
- * The locks go first: closing alone would not do if we died over it, for a keeper that executes itself leaves the
- * dying worker a copy of the descriptor table, in which fd is open until that is gone.
+ * The locks go first: closing alone would not do if we died over it, for a keeper that executes
+ * itself leaves the dying worker a copy of the descriptor table, in which fd is open until that is
+ * gone.
  */
 static void drop(struct fs *fs, uint32_t idx)
 {
@@ -128,7 +134,10 @@ static void drop(struct fs *fs, uint32_t idx)
 
 /* Attaching, and the whole table */
 
-/* An entry that a dead worker left: a regular file of ours that no other entry names, for a pair that no other has. */
+/*
+ * An entry that a dead worker left: a regular file of ours that no other entry names, for a pair
+ * that no other has.
+ */
 static bool entry_is_sound(struct fs *fs, const struct lock_entry *e, uint64_t *seen)
 {
 	struct stat st;
@@ -250,7 +259,10 @@ static bool conflicts(int fd, struct flock *fl)
 	return fcntl(fd, F_OFD_GETLK, fl) == 0 && fl->l_type != F_UNLCK;
 }
 
-/* The owner's descriptor, with as much access as the host gives: read locks need reading, write locks writing. */
+/*
+ * The owner's descriptor, with as much access as the host gives: read locks need reading, write
+ * locks writing.
+ */
 static int open_for_locks(struct fs *fs, uint64_t nodeid)
 {
 	static const int accesses[] = { O_RDWR, O_RDONLY, O_WRONLY };
@@ -361,8 +373,9 @@ int op_setlk(struct request *rq)
 }
 
 /*
- * Who in the guest holds the lock that stands in the way at fl's start, which for the host's kernel is some OFD lock (l_pid -1)? An
- * owner in whose way nothing stands there holds it alone. NONE: several share it, or it is none of ours.
+ * Who in the guest holds the lock that stands in the way at fl's start, which for the host's kernel
+ * is some OFD lock (l_pid -1)? An owner in whose way nothing stands there holds it alone. NONE:
+ * several share it, or it is none of ours.
  */
 static uint32_t holder_alone(struct fs *fs, uint64_t nodeid, uint64_t not_owner,
 			     const struct flock *fl)
@@ -523,7 +536,10 @@ int op_getlk(struct request *rq)
 	return r < 0 ? r : request_reply(rq, &out, sizeof(out));
 }
 
-/* One that comes before its request, or after the answer, has no effect: the guest's kernel takes no answer as "wait". */
+/*
+ * One that comes before its request, or after the answer, has no effect: the guest's kernel takes
+ * no answer as "wait".
+ */
 int op_interrupt(struct request *rq)
 {
 	request_interrupt(rq->fs, REQUEST_ARGS(rq, fuse_interrupt_in)->unique);

@@ -3,27 +3,32 @@
  *
  * Runs in: worker, all I/O threads. Trusts: neither the table (store.h) nor what a request says.
  *
- * Record locks. In the protocol an owner is a 64-bit number that the guest's kernel makes of a process (or, for its OFD
- * locks, of an open file). Each pair of inode and owner gets a descriptor of its own, opened for it, and the owner's locks
- * are OFD locks of that descriptor: the host's kernel merges, splits and compares ranges, other processes of the host
- * see them, and as the descriptor is in the shared table they outlive the worker.
- * Not the POSIX kind: those belong to a process, and every guest process would be this one.
+ * Record locks. In the protocol an owner is a 64-bit number that the guest's kernel makes of a
+ * process (or, for its OFD locks, of an open file). Each pair of inode and owner gets a descriptor
+ * of its own, opened for it, and the owner's locks are OFD locks of that descriptor: the host's
+ * kernel merges, splits and compares ranges, other processes of the host see them, and as the
+ * descriptor is in the shared table they outlive the worker. Not the POSIX kind: those belong to a
+ * process, and every guest process would be this one.
  *
- *	FLUSH	  somebody closed a descriptor of the file: all locks of that owner go (that is POSIX)
- *	RELEASE	  the open file is gone: so are locks whose owner's first was taken through it and who has sent no FLUSH
- *		  (the guest's OFD locks end like that)
+ *	FLUSH	  somebody closed a descriptor of the file: all locks of that owner go (that is
+ *		  POSIX)
+ *	RELEASE	  the open file is gone: so are locks whose owner's first was taken through it and
+ *		  who has sent no FLUSH (the guest's OFD locks end like that)
  *
  * flock is that of the handle's own descriptor.
  *
- * A lock that is to be waited for is tried again (REQUEST_WAITS): nobody sleeps in the kernel, where a worker's
- * threads could not be stopped. Linux's driver does not pass on that who waits was interrupted, so nobody who waits can be killed:
- * who would wait in a circle gets EDEADLK, as POSIX allows it (with OFD locks, too, for they look the same). Seen is a circle of owners of this
- * guest of whom each is held up by one alone; one through the host's processes, or through shared locks of several, is not.
+ * A lock that is to be waited for is tried again (REQUEST_WAITS): nobody sleeps in the kernel,
+ * where a worker's threads could not be stopped. Linux's driver does not pass on that who waits was
+ * interrupted, so nobody who waits can be killed: who would wait in a circle gets EDEADLK, as POSIX
+ * allows it (with OFD locks, too, for they look the same). Seen is a circle of owners of this guest
+ * of whom each is held up by one alone; one through the host's processes, or through shared locks
+ * of several, is not.
  *
- * The table is consistent at each instruction: an entry's other fields are written before fd, which is written last; it is
- * taken out of the table (fd = 0) before the descriptor is closed. A worker killed in between leaves a descriptor that
- * nobody names, which its successor sweeps: a lock that was being taken is then not there, and is taken again when the request
- * is run again; one that was being given up is gone.
+ * The table is consistent at each instruction: an entry's other fields are written before fd, which
+ * is written last; it is taken out of the table (fd = 0) before the descriptor is closed. A worker
+ * killed in between leaves a descriptor that nobody names, which its successor sweeps: a lock that
+ * was being taken is then not there, and is taken again when the request is run again; one that was
+ * being given up is gone.
  */
 #pragma once
 

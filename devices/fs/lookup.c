@@ -3,11 +3,12 @@
  *
  * Runs in: worker, I/O threads. Trusts: nothing of the request's.
  *
- * A name that is not there is ENOENT, which the guest's kernel does not keep; only with cache=always, where nobody else makes
- * names, it is an entry without a node, which it keeps as long as any other.
+ * A name that is not there is ENOENT, which the guest's kernel does not keep; only with
+ * cache=always, where nobody else makes names, it is an entry without a node, which it keeps as
+ * long as any other.
  *
- * "." and ".." are refused by request_name(): the guest's kernel knows them, and asks only for file handles
- * (FUSE_EXPORT_SUPPORT), which are not offered.
+ * "." and ".." are refused by request_name(): the guest's kernel knows them, and asks only for file
+ * handles (FUSE_EXPORT_SUPPORT), which are not offered.
  */
 #include <errno.h>
 

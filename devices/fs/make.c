@@ -38,7 +38,10 @@ void make_done(struct make *m)
 		inode_put(m->rq->fs, m->parent);
 }
 
-/* This thread's umask: each has one of its own (fs.c). It is nearly always what it was the last time. */
+/*
+ * This thread's umask: each has one of its own (fs.c). It is nearly always what it was the last
+ * time.
+ */
 static void set_umask(uint32_t mask)
 {
 	static _Thread_local uint32_t current = UINT32_MAX;
@@ -67,8 +70,9 @@ int make_act(struct make *m)
 }
 
 /*
- * The worker keeps CAP_FSETID while it acts for a sender, so the host's kernel leaves SGID as it is. Guests before
- * Linux 6.0 leave it to us. The sender's groups: its own, and the one that it sent because it is the directory's.
+ * The worker keeps CAP_FSETID while it acts for a sender, so the host's kernel leaves SGID as it
+ * is. Guests before Linux 6.0 leave it to us. The sender's groups: its own, and the one that it
+ * sent because it is the directory's.
  */
 uint32_t make_mode(const struct make *m)
 {
@@ -214,7 +218,10 @@ static bool node_is_ours(const struct make *m, const struct statx *st, uint64_t 
 	       makedev(st->stx_rdev_major, st->stx_rdev_minor) == decode_rdev(m->rdev);
 }
 
-/* Which kinds the guest may make. A character device 0:0 is a whiteout, which is none (overlayfs in the guest has them). */
+/*
+ * Which kinds the guest may make. A character device 0:0 is a whiteout, which is none (overlayfs in
+ * the guest has them).
+ */
 static int check_node(const struct fs *fs, const struct make *m)
 {
 	switch (m->mode & S_IFMT) {
@@ -322,7 +329,10 @@ int op_symlink(struct request *rq)
 	return r;
 }
 
-/* By the descriptor, not by a name that may have changed; AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH. */
+/*
+ * By the descriptor, not by a name that may have changed; AT_EMPTY_PATH would need
+ * CAP_DAC_READ_SEARCH.
+ */
 static int act_link(struct make *m)
 {
 	char number[16];

@@ -3,9 +3,9 @@
  *
  * Runs in: worker, I/O threads. Trusts: nothing in requests.
  *
- * Run again: an open whose handle is on record answers with that one; one that was killed before is done anew, and
- * the descriptor that nobody names is swept. O_TRUNC may so happen twice, both times before the guest has seen its
- * OPEN answered.
+ * Run again: an open whose handle is on record answers with that one; one that was killed before is
+ * done anew, and the descriptor that nobody names is swept. O_TRUNC may so happen twice, both times
+ * before the guest has seen its OPEN answered.
  */
 #include "devices/fs/open.h"
 
@@ -67,8 +67,8 @@ uint32_t open_reply_flags(const struct fs *fs, bool directory)
 }
 
 /*
- * What the host may refuse that the guest did not ask for: reading a file that is only written (the guest's cache would like
- * to), and direct I/O where its file system has none.
+ * What the host may refuse that the guest did not ask for: reading a file that is only written (the
+ * guest's cache would like to), and direct I/O where its file system has none.
  */
 static int open_with_less(struct fs *fs, struct inode *i, int flags, uint32_t asked, int error)
 {
@@ -178,8 +178,8 @@ int op_releasedir(struct request *rq)
 }
 
 /*
- * A descriptor of the guest's was closed. Host file systems that report errors then (NFS, FUSE) do so for each close, of a
- * duplicate too.
+ * A descriptor of the guest's was closed. Host file systems that report errors then (NFS, FUSE) do
+ * so for each close, of a duplicate too.
  */
 int op_flush(struct request *rq)
 {

@@ -13,16 +13,19 @@ struct fs;
 /*
  * The open(2) flags for the host, of those that the guest gave:
  *
- *  - only flags that mean something for an open file, so no O_CREAT, O_PATH, O_TMPFILE, O_NOFOLLOW, …;
+ *  - only flags that mean something for an open file, so no O_CREAT, O_PATH, O_TMPFILE, O_NOFOLLOW,
+ *    …;
  *  - without O_APPEND: WRITE appends by itself where the guest wants it (open_handle_flags());
- *  - with a writeback cache the guest's kernel reads what it writes only in part: O_WRONLY becomes O_RDWR;
+ *  - with a writeback cache the guest's kernel reads what it writes only in part: O_WRONLY becomes
+ *    O_RDWR;
  *  - without O_DIRECT unless the device passes it on.
  */
 int open_host_flags(const struct fs *fs, uint32_t flags);
 
 /*
- * What struct handle is to remember: the above, and O_APPEND where WRITE is to append. With a writeback
- * cache it is not: the guest's kernel knows the end of the file then, and its offsets are right.
+ * What struct handle is to remember: the above, and O_APPEND where WRITE is to append. With a
+ * writeback cache it is not: the guest's kernel knows the end of the file then, and its offsets are
+ * right.
  */
 uint32_t open_handle_flags(const struct fs *fs, uint32_t flags);
 

@@ -6,7 +6,9 @@
 
 #include "devices/fs/proto.h"
 
-/* SETXATTR without FUSE_SETXATTR_EXT ends before its last two words; INIT before 7.36 with flags. */
+/*
+ * SETXATTR without FUSE_SETXATTR_EXT ends before its last two words; INIT before 7.36 with flags.
+ */
 #define SETXATTR_SHORT_LEN offsetof(struct fuse_setxattr_in, setxattr_flags)
 #define INIT_SHORT_LEN	   (offsetof(struct fuse_init_in, flags) + sizeof(uint32_t))
 

@@ -3,10 +3,11 @@
  *
  * Runs in: worker. Trusts: nothing; sizes are checked here before an operation is called.
  *
- * Operations of a kind share a file: lookup.c (LOOKUP FORGET BATCH_FORGET), attr.c (GETATTR SETATTR STATX ACCESS
- * STATFS READLINK), make.c (MKNOD MKDIR SYMLINK LINK CREATE TMPFILE), remove.c (UNLINK RMDIR RENAME RENAME2), xattr.c,
- * open.c (OPEN RELEASE OPENDIR RELEASEDIR FLUSH), data.c (READ WRITE FSYNC FSYNCDIR SYNCFS FALLOCATE LSEEK COPY_FILE_RANGE), readdir.c
- * (READDIR READDIRPLUS), lock.c (GETLK SETLK SETLKW, INTERRUPT), init.c (INIT DESTROY).
+ * Operations of a kind share a file: lookup.c (LOOKUP FORGET BATCH_FORGET), attr.c (GETATTR SETATTR
+ * STATX ACCESS STATFS READLINK), make.c (MKNOD MKDIR SYMLINK LINK CREATE TMPFILE), remove.c (UNLINK
+ * RMDIR RENAME RENAME2), xattr.c, open.c (OPEN RELEASE OPENDIR RELEASEDIR FLUSH), data.c (READ
+ * WRITE FSYNC FSYNCDIR SYNCFS FALLOCATE LSEEK COPY_FILE_RANGE), readdir.c (READDIR READDIRPLUS),
+ * lock.c (GETLK SETLK SETLKW, INTERRUPT), init.c (INIT DESTROY).
  */
 #pragma once
 
@@ -26,8 +27,7 @@ enum {
 struct operation {
 	const char *name;
 	operation_fn run;
-	uint16_t
-		args_min; /* bytes of fixed arguments; for OPERATION_DATA exactly these are copied */
+	uint16_t args_min; /* bytes of fixed arguments; with OPERATION_DATA only these are copied */
 	uint16_t flags;
 };
 

@@ -37,8 +37,9 @@ static uint64_t to_ns(const struct statx_timestamp *t)
 }
 
 /*
- * Is the stamp at or after tick_ns, if the file system may have cut it? A stamp that is a multiple of a
- * granularity that file systems have (FAT 2 s and 10 ms, ext3 1 s, NTFS 100 ns) is held against tick_ns cut likewise.
+ * Is the stamp at or after tick_ns, if the file system may have cut it? A stamp that is a multiple
+ * of a granularity that file systems have (FAT 2 s and 10 ms, ext3 1 s, NTFS 100 ns) is held
+ * against tick_ns cut likewise.
  */
 static bool at_or_after(uint64_t stamp, uint64_t tick_ns)
 {

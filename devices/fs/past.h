@@ -4,17 +4,21 @@
  *
  * Runs in: worker. Trusts: the host's kernel and its clock; not the store.
  *
- * The question is asked only then, so it may cost what it likes, and the operations themselves pay for
- * evidence as little as they can. For what is made and removed the evidence is time: a file that was made
- * after the intent has a birth time (where the file system keeps none: a change time) after it.
+ * The question is asked only then, so it may cost what it likes, and the operations themselves pay
+ * for evidence as little as they can. For what is made and removed the evidence is time: a file
+ * that was made after the intent has a birth time (where the file system keeps none: a change time)
+ * after it.
  *
- * The kernel stamps files with the time of its last tick, which is up to 10 ms old. So there are two clocks to ask for when_ns, and
- * each question has its own:
+ * The kernel stamps files with the time of its last tick, which is up to 10 ms old. So there are
+ * two clocks to ask for when_ns, and each question has its own:
  *
- *	past_tick()	not after the stamp of anything that is made from now on: "may it be what we made?"
- *	past_now()	not before the stamp of anything made until now: "is it surely not what we were to remove?"
+ *	past_tick()	not after the stamp of anything that is made from now on: "may it be what we
+ *			made?"
+ *	past_now()	not before the stamp of anything made until now: "is it surely not what we
+ *			were to remove?"
  *
- * Both err to the side on which the operation is repeated or reported as the kernel would have: docs/recovery.md.
+ * Both err to the side on which the operation is repeated or reported as the kernel would have:
+ * docs/recovery.md.
  */
 #pragma once
 
@@ -30,7 +34,10 @@ uint64_t past_now(void);
 /* What is at name in the directory? 0, or a negative errno, -ENOENT among them. */
 int past_look(int dir, const char *name, struct statx *ret);
 
-/* Can st have been made after tick_ns, a past_tick()? Timestamps of coarse file systems are given their due. */
+/*
+ * Can st have been made after tick_ns, a past_tick()? Timestamps of coarse file systems are given
+ * their due.
+ */
 bool past_may_be_new(const struct statx *st, uint64_t tick_ns);
 
 /* Has st been changed (linked, renamed, …) after tick_ns? As above. */

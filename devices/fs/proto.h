@@ -1,5 +1,6 @@
 /*
- * What of the FUSE protocol the <linux/fuse.h> of Debian 12 (7.38) does not name yet, under names of ours.
+ * What of the FUSE protocol the <linux/fuse.h> of Debian 12 (7.38) does not name yet, under names
+ * of ours.
  *
  * Runs in: worker. Trusts: nothing (definitions only).
  */
@@ -14,7 +15,10 @@ enum {
 
 	PROTO_STATX = 52, /* opcode, 7.39 */
 
-	/* Types of extensions behind the arguments (fuse_ext_header); up to the first they are counts of security contexts. */
+	/*
+	 * Types of extensions behind the arguments (fuse_ext_header); up to the first they are
+	 * counts of security contexts.
+	 */
 	PROTO_MAX_NR_SECCTX = 31,
 	PROTO_EXT_GROUPS = 32,
 };

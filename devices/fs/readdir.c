@@ -3,13 +3,15 @@
  *
  * Runs in: worker, I/O threads. Trusts: nothing in requests; the host's kernel.
  *
- * An offset is the host's d_off: where its file system says that the next entry is, which stays true while
- * entries come and go. So there is no position to be kept for the guest; the descriptor's is set for each read of it.
+ * An offset is the host's d_off: where its file system says that the next entry is, which stays
+ * true while entries come and go. So there is no position to be kept for the guest; the
+ * descriptor's is set for each read of it.
  *
- * A read of the host's directory yields more entries than one answer holds. The rest is kept for the request that
- * goes on there, for at most a second: without it each request would have the host find its place again, which for a large
- * directory is most of the work. What vanishes meanwhile is noticed by READDIRPLUS, whose entries are looked up as they are
- * answered; READDIR may name it, as with any buffered stream.
+ * A read of the host's directory yields more entries than one answer holds. The rest is kept for
+ * the request that goes on there, for at most a second: without it each request would have the host
+ * find its place again, which for a large directory is most of the work. What vanishes meanwhile is
+ * noticed by READDIRPLUS, whose entries are looked up as they are answered; READDIR may name it, as
+ * with any buffered stream.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -42,8 +44,9 @@ struct host_dirent {
 };
 
 /*
- * Entries of an open directory that have been read and not been answered. Handles share them by number; who comes later has it.
- * Its mutex also makes one step of setting a descriptor's position and reading from there.
+ * Entries of an open directory that have been read and not been answered. Handles share them by
+ * number; who comes later has it. Its mutex also makes one step of setting a descriptor's position
+ * and reading from there.
  */
 struct stream {
 	pthread_mutex_t mutex;
@@ -83,7 +86,10 @@ static int stream_read(struct stream *s, const struct handle *h)
 	return (int)n;
 }
 
-/* The stream of an open directory, at offset; what there is of it if that is fresh. Offset 0 is a rewind. */
+/*
+ * The stream of an open directory, at offset; what there is of it if that is fresh. Offset 0 is a
+ * rewind.
+ */
 static struct stream *stream_lock(uint64_t fh, uint64_t offset)
 {
 	struct stream *s = &streams[fh % N_STREAMS];
@@ -120,7 +126,9 @@ static bool is_dot(const char *name)
 	return name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0));
 }
 
-/* What is above the shared directory is nobody's business: its ".." is itself, as that of any root. */
+/*
+ * What is above the shared directory is nobody's business: its ".." is itself, as that of any root.
+ */
 static uint64_t ino_of(const struct listing *l, const struct host_dirent *e)
 {
 	struct stat st;
@@ -131,7 +139,10 @@ static uint64_t ino_of(const struct listing *l, const struct host_dirent *e)
 	return st.st_ino;
 }
 
-/* At the answer's end, behind header bytes that the caller fills; what is left up to the alignment is zero. */
+/*
+ * At the answer's end, behind header bytes that the caller fills; what is left up to the alignment
+ * is zero.
+ */
 static void put_dirent(struct listing *l, const struct host_dirent *e, size_t name_len,
 		       uint32_t header)
 {
@@ -160,8 +171,9 @@ static bool put(struct listing *l, const struct host_dirent *e)
 }
 
 /*
- * With what a LOOKUP of it would answer, and counted like one. Node id 0 says nothing: for "." and "..", which are not looked
- * up, and for what cannot be looked up now; the guest does that itself if it wants to know. What is gone is left out.
+ * With what a LOOKUP of it would answer, and counted like one. Node id 0 says nothing: for "." and
+ * "..", which are not looked up, and for what cannot be looked up now; the guest does that itself
+ * if it wants to know. What is gone is left out.
  */
 static bool put_plus(struct listing *l, const struct host_dirent *e)
 {
@@ -191,7 +203,9 @@ static bool put_plus(struct listing *l, const struct host_dirent *e)
 
 typedef bool (*put_fn)(struct listing *l, const struct host_dirent *e);
 
-/* Entries until the answer is full or the directory ends. 0 or a negative errno of the first read. */
+/*
+ * Entries until the answer is full or the directory ends. 0 or a negative errno of the first read.
+ */
 static int list(struct listing *l, struct stream *s, put_fn put_entry)
 {
 	for (;;) {
@@ -237,7 +251,9 @@ int op_readdir(struct request *rq)
 	return read_directory(rq, NULL, put);
 }
 
-/* Each entry may be a lookup on record: answers before this one go out if there is no room for all. */
+/*
+ * Each entry may be a lookup on record: answers before this one go out if there is no room for all.
+ */
 static void make_room(struct request *rq)
 {
 	uint32_t size = REQUEST_ARGS(rq, fuse_read_in)->size;

@@ -3,9 +3,10 @@
  *
  * Runs in: worker, I/O threads. Trusts: nothing in requests.
  *
- * A repeat of an unlink would find the name gone by its own first run, and answer ENOENT; worse, it could remove what somebody on
- * the host has put there since. The intent holds the time; a successor that finds an intent and no result takes a name that is
- * gone, or that is of something made after the intent, for done (past.h).
+ * A repeat of an unlink would find the name gone by its own first run, and answer ENOENT; worse, it
+ * could remove what somebody on the host has put there since. The intent holds the time; a
+ * successor that finds an intent and no result takes a name that is gone, or that is of something
+ * made after the intent, for done (past.h).
  *
  * A rename is recognised by the inodes: its intent holds what was at both names.
  */
@@ -137,9 +138,10 @@ static bool seen_is(const struct seen *s, uint64_t ino, uint64_t dev)
 }
 
 /*
- * A dead worker had the intention: is the source at the destination, and no longer at its own name? With hard links
- * of one inode at both, renaming changes nothing, and is simply done again. A source that is nowhere was moved, and somebody on
- * the host has removed it since, if the destination is not what it was.
+ * A dead worker had the intention: is the source at the destination, and no longer at its own name?
+ * With hard links of one inode at both, renaming changes nothing, and is simply done again. A
+ * source that is nowhere was moved, and somebody on the host has removed it since, if the
+ * destination is not what it was.
  */
 static bool was_moved(const struct move *m, const struct journal_intent *in)
 {
@@ -168,8 +170,8 @@ static void set_names(const struct move *m, const struct seen *from, const struc
 }
 
 /*
- * As the sender: a whiteout is a new file, and where ids are mapped the kernel lets nobody make a name whose
- * own id has no place in the map (EOVERFLOW), as the device's has not.
+ * As the sender: a whiteout is a new file, and where ids are mapped the kernel lets nobody make a
+ * name whose own id has no place in the map (EOVERFLOW), as the device's has not.
  */
 static int act(const struct move *m)
 {

@@ -1,4 +1,7 @@
-/* From chain to request, and from result to answer. Each byte of the chain is read once. See request.h. */
+/*
+ * From chain to request, and from result to answer. Each byte of the chain is read once. See
+ * request.h.
+ */
 #include "devices/fs/request.h"
 
 #include <errno.h>

@@ -6,11 +6,13 @@
  *          the copy is used; file data goes between guest memory and the kernel without one.
  *
  * A chain is (VIRTIO 1.3 §5.11.6): device-readable fuse_in_header, arguments, data; device-writable
- * fuse_out_header, payload. An operation (operation.h) looks at the arguments, acts, puts its payload
- * in place with one of request_reply*(), and returns 0, or a negative errno that is the answer.
+ * fuse_out_header, payload. An operation (operation.h) looks at the arguments, acts, puts its
+ * payload in place with one of request_reply*(), and returns 0, or a negative errno that is the
+ * answer.
  *
- * A request can run twice: a worker may have died after it acted and before the answer was published.
- * again says that this may be so; what is not idempotent asks the journal (journal.h) then.
+ * A request can run twice: a worker may have died after it acted and before the answer was
+ * published. again says that this may be so; what is not idempotent asks the journal (journal.h)
+ * then.
  */
 #pragma once
 
@@ -33,8 +35,11 @@ enum {
 	REQUEST_HEADER_IOV = sizeof(struct fuse_out_header),
 	/* Not an errno: the operation has no answer (forget, interrupt). */
 	REQUEST_NO_REPLY = 1,
-	/* Not now: nothing has been done. The operation is called again in a few milliseconds, and at once
-	 * after request_retry_waiting(); until it returns something else, the request is in flight. */
+	/*
+	 * Not now: nothing has been done. The operation is called again in a few milliseconds, and
+	 * at once after request_retry_waiting(); until it returns something else, the request is in
+	 * flight.
+	 */
 	REQUEST_WAITS = 2,
 	/* Its system call is made aside (errand.h), and answers it. */
 	REQUEST_ASIDE = 3,
@@ -65,8 +70,8 @@ struct request {
 #define REQUEST_ARGS(rq, type) ((const struct type *)(const void *)(rq)->args)
 
 /*
- * The text at offset of args, which must end with a NUL inside args; *ret_end: offset after it. NULL if
- * it does not (answer -EINVAL).
+ * The text at offset of args, which must end with a NUL inside args; *ret_end: offset after it.
+ * NULL if it does not (answer -EINVAL).
  */
 const char *request_text(const struct request *rq, uint32_t offset, uint32_t *ret_end);
 
@@ -84,15 +89,23 @@ uint32_t request_reply_iov(const struct request *rq, uint32_t len, struct iovec 
 /* len bytes of payload have been put in place through such vectors. */
 void request_reply_filled(struct request *rq, uint32_t len);
 
-/* Something was released that requests may wait for: those of rq's thread are tried in this turn. */
+/*
+ * Something was released that requests may wait for: those of rq's thread are tried in this turn.
+ */
 void request_retry_waiting(struct request *rq);
 
-/* INTERRUPT: the waiting request of this unique, on whatever thread, is answered with EINTR. False: none waits. */
+/*
+ * INTERRUPT: the waiting request of this unique, on whatever thread, is answered with EINTR. False:
+ * none waits.
+ */
 bool request_interrupt(struct fs *fs, uint64_t unique);
 
 /* For fs.c, around the operation: */
 
-/* Header and room for the answer. False: no valid header; what there is room for can be answered all the same. */
+/*
+ * Header and room for the answer. False: no valid header; what there is room for can be answered
+ * all the same.
+ */
 bool request_load(struct request *rq, const struct chain *c);
 
 /* The arguments of op, into args (REQUEST_ARGS_MAX + 1 bytes). 0, -EINVAL, -E2BIG. */
@@ -103,8 +116,9 @@ int request_load_args(struct request *rq, const struct chain *c, const struct op
 uint32_t request_end(struct request *rq, int result);
 
 /*
- * Around a system call that may take long (fsync, a large transfer): earlier answers of the thread are
- * published first, and it does not count as hanging. Before rq has anything on record in the journal.
+ * Around a system call that may take long (fsync, a large transfer): earlier answers of the thread
+ * are published first, and it does not count as hanging. Before rq has anything on record in the
+ * journal.
  */
 void request_slow_begin(struct request *rq);
 void request_slow_end(struct request *rq);

@@ -2,10 +2,11 @@
  * What of a file system session outlives the worker: the device's part of the state memfd.
  *
  * Runs in: worker. Trusts: nothing; a dead worker wrote it, and a guest may have owned that. Each
- *          part is checked by its owner before it is used: inode.c, handle.c, lock.c, journal.c, init.c.
+ *          part is checked by its owner before it is used: inode.c, handle.c, lock.c, journal.c,
+ *          init.c.
  *
- * Sizes are fixed and the file is sparse: memory is used as the guest looks things up. All threads of
- * a worker die together, so locks live in the worker's private memory, not here; what is here is
+ * Sizes are fixed and the file is sparse: memory is used as the guest looks things up. All threads
+ * of a worker die together, so locks live in the worker's private memory, not here; what is here is
  * consistent at each instruction. How, is written beside each structure.
  */
 #pragma once

@@ -3,11 +3,13 @@
  *
  * Runs in: worker. Trusts: nothing; names come from the guest, and from the host's files.
  *
- * A device without capabilities may set only user.* attributes. With a prefix, the guest's trusted.* and security.* are therefore
- * stored under the prefix, which begins with "user.", followed by the guest's name:
+ * A device without capabilities may set only user.* attributes. With a prefix, the guest's
+ * trusted.* and security.* are therefore stored under the prefix, which begins with "user.",
+ * followed by the guest's name:
  *
  *	guest			host
- *	user.NAME		user.NAME, unless it begins with the prefix: that is not there for the guest
+ *	user.NAME		user.NAME, unless it begins with the prefix: that is not there for
+ *				the guest
  *	trusted.NAME		PREFIXtrusted.NAME, without a prefix: itself
  *	security.NAME		PREFIXsecurity.NAME, without a prefix: itself
  *	system.posix_acl_*	itself, if the device has ACLs
@@ -34,8 +36,8 @@ struct xattr_map {
 bool xattr_map_prefix_ok(const char *prefix);
 
 /*
- * The host's name of name. 0; -EOPNOTSUPP: there are none such; -EPERM: under the prefix, where the guest has nothing to look for;
- * -ERANGE: too long.
+ * The host's name of name. 0; -EOPNOTSUPP: there are none such; -EPERM: under the prefix, where the
+ * guest has nothing to look for; -ERANGE: too long.
  */
 int xattr_map_to_host(const struct xattr_map *map, const char *name, char ret[XATTR_MAP_NAME_MAX]);
 

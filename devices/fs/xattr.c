@@ -3,13 +3,15 @@
  *
  * Runs in: worker, I/O threads. Trusts: nothing in requests.
  *
- * The system calls for descriptors refuse O_PATH ones, and symlinks, FIFOs and devices cannot or must not be opened otherwise. So those
- * for paths are used, with the path "N": the worker's working directory is its own /proc/PID/fd (fs.c), where N is a link to
- * what descriptor N is, and stands for that even if it is a symlink.
+ * The system calls for descriptors refuse O_PATH ones, and symlinks, FIFOs and devices cannot or
+ * must not be opened otherwise. So those for paths are used, with the path "N": the worker's
+ * working directory is its own /proc/PID/fd (fs.c), where N is a link to what descriptor N is, and
+ * stands for that even if it is a symlink.
  *
- * Not repeatable are XATTR_CREATE, which would find its own first run's attribute, and REMOVEXATTR, which would not find any. Both are
- * rare enough to look first, so that an intent means: it was not there (was there). What a successor finds is then the work of the
- * dead worker, if the value is the request's; or of somebody on the host.
+ * Not repeatable are XATTR_CREATE, which would find its own first run's attribute, and REMOVEXATTR,
+ * which would not find any. Both are rare enough to look first, so that an intent means: it was not
+ * there (was there). What a successor finds is then the work of the dead worker, if the value is
+ * the request's; or of somebody on the host.
  */
 #include "devices/fs/xattr.h"
 

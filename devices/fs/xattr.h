@@ -13,8 +13,8 @@ struct fs;
 int xattr_set(struct fs *fs, int fd, const struct extension_context *c);
 
 /*
- * The file of fd is written to, truncated or given to another owner: its capabilities end. The kernel sees to that, whoever
- * does it, but for those that are stored under a prefix (xattr-map.h), which it does not know for what they are; without a prefix
- * this does nothing.
+ * The file of fd is written to, truncated or given to another owner: its capabilities end. The
+ * kernel sees to that, whoever does it, but for those that are stored under a prefix (xattr-map.h),
+ * which it does not know for what they are; without a prefix this does nothing.
  */
 void xattr_capabilities_end(struct fs *fs, int fd);

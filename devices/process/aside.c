@@ -36,7 +36,9 @@ static struct {
 	uint32_t prepared; /* futex: 1 + the errno of the companion's start, 0 before that */
 } aside;
 
-/* Wait for the companion that was submitting; bounded, for a predecessor can have written anything. */
+/*
+ * Wait for the companion that was submitting; bounded, for a predecessor can have written anything.
+ */
 static bool await_companion(const struct state_thread *old)
 {
 	const struct timespec part = { .tv_nsec = SHUT_OUT_PART_NS };
@@ -53,8 +55,9 @@ static bool await_companion(const struct state_thread *old)
 }
 
 /*
- * The last worker's companion can become busy while we wait for our turn, and one that is being killed can still register
- * itself; of the others, one is busy at most, and none becomes so. (Where none is free, somebody has written nonsense.)
+ * The last worker's companion can become busy while we wait for our turn, and one that is being
+ * killed can still register itself; of the others, one is busy at most, and none becomes so. (Where
+ * none is free, somebody has written nonsense.)
  */
 static uint32_t choose_slot(const struct state_aside *s)
 {

@@ -11,8 +11,8 @@
  * for, submits them. Completions are taken by the I/O thread.
  *
  * A model may also hand over what the companion can do while the I/O thread does something else,
- * on another processor (blk/share.h). So that this costs no wake-up each time, it looks for the next
- * hand-over for a moment before it sleeps, if that has paid off lately: 50 us at most.
+ * on another processor (blk/share.h). So that this costs no wake-up each time, it looks for the
+ * next hand-over for a moment before it sleeps, if that has paid off lately: 50 us at most.
  *
  * Invariant: after aside_shut_out() no request of an earlier generation enters the kernel any more,
  * so that the SQ heads of the second rings are final (process/uring.h, 2). The companion of a
@@ -23,11 +23,11 @@
  *
  * Either the companion sees the new gate, or the successor sees it busy.
  *
- * The successor's own companion has started before that, perhaps while the predecessor's is at work (standby.h). There
- * are four slots in state, and it takes one that is neither busy, nor the last worker's, nor of a companion that was started
- * since and died with its worker before that had its turn. So the slot of a companion that is
- * submitting is kept until that one has died, however many workers die in between: they are handed nothing, and are
- * never busy themselves.
+ * The successor's own companion has started before that, perhaps while the predecessor's is at work
+ * (standby.h). There are four slots in state, and it takes one that is neither busy, nor the last
+ * worker's, nor of a companion that was started since and died with its worker before that had its
+ * turn. So the slot of a companion that is submitting is kept until that one has died, however many
+ * workers die in between: they are handed nothing, and are never busy themselves.
  */
 #pragma once
 
@@ -38,14 +38,15 @@
 #include "devices/process/uring.h"
 
 /*
- * Start our companion. urings[0..n): second rings, which may be opened later, before the first hand-over; one that never
- * is, is skipped. Negative errno on failure.
+ * Start our companion. urings[0..n): second rings, which may be opened later, before the first
+ * hand-over; one that never is, is skipped. Negative errno on failure.
  */
 int aside_start(struct state *state, struct uring *const *urings, uint32_t n);
 
 /*
- * When the predecessor is dead and before any second ring is taken over: the gate is closed to earlier companions, they
- * submit nothing more. False: one that was submitting has not died in 20 s.
+ * When the predecessor is dead and before any second ring is taken over: the gate is closed to
+ * earlier companions, they submit nothing more. False: one that was submitting has not died in 20
+ * s.
  */
 bool aside_shut_out(struct state *state);
 

@@ -240,8 +240,8 @@ enum contract_switch_msg {
 };
 
 /*
- * On the channel at CONTRACT_FD_VSOCK_BROKER, in the same form. The device makes no socket and names
- * no path: it asks, and gets a connected one. vmdevd decides who may (daemon/broker.h).
+ * On the channel at CONTRACT_FD_VSOCK_BROKER, in the same form. The device makes no socket and
+ * names no path: it asks, and gets a connected one. vmdevd decides who may (daemon/broker.h).
  */
 #define CONTRACT_VSOCK_MSG_LEN 64u
 
@@ -255,8 +255,8 @@ enum contract_vsock_msg {
 	 */
 	CONTRACT_VSOCK_ASK = 1,
 	/*
-	 * vmdevd → device: u64 serial, u32 errno, u32 1 if another guest is to accept it first, which
-	 * its device tells by one byte. With a connected socket if errno is 0.
+	 * vmdevd → device: u64 serial, u32 errno, u32 1 if another guest is to accept it first,
+	 * which its device tells by one byte. With a connected socket if errno is 0.
 	 */
 	CONTRACT_VSOCK_ANSWER = 64,
 	/* vmdevd → device: u64 cid, u32 port: another guest; u32 port of this one; u32 type. With a

@@ -16,9 +16,9 @@
 #include "devices/virtio/memory.h"
 
 /*
- * threads: this worker's. Install the handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS. memory tells whether a
- * SIGBUS is guest memory that its owner truncated, which is the front-end's doing and ends the
- * session only.
+ * threads: this worker's. Install the handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
+ * SIGSYS. memory tells whether a SIGBUS is guest memory that its owner truncated, which is the
+ * front-end's doing and ends the session only.
  */
 int fault_init(struct state *state, const struct state_thread *threads,
 	       const struct memory *memory);

@@ -74,9 +74,9 @@ static void on_signal(int signo)
 }
 
 /*
- * The keeper's filter has refused a call: to the keeper, which will need it again, so another sandbox
- * has to do; or to a worker that starts, and has no handler of its own yet (fault.h). (Were the
- * telling refused too, the kernel would end it: the signal is blocked here.)
+ * The keeper's filter has refused a call: to the keeper, which will need it again, so another
+ * sandbox has to do; or to a worker that starts, and has no handler of its own yet (fault.h). (Were
+ * the telling refused too, the kernel would end it: the signal is blocked here.)
  */
 static void on_refusal(int signo, siginfo_t *info, void *context)
 {
@@ -317,8 +317,8 @@ static bool hangs(struct keeper *k, uint32_t i, uint64_t now)
 }
 
 /*
- * One that has its turn and does not get as far as serving. (One that only drains never does, and takes as long as the I/O:
- * enforce_stop.)
+ * One that has its turn and does not get as far as serving. (One that only drains never does, and
+ * takes as long as the I/O: enforce_stop.)
  */
 static void watch_start(struct keeper *k, uint64_t now)
 {
@@ -450,8 +450,9 @@ static void wait_for_event(struct keeper *k, uint32_t seen, bool dying)
 /* A fresh address space */
 
 /*
- * Handlers are not there at once in the new program: signals that come meanwhile wait. SIGSYS does not wait: the
- * kernel ends a process that has it blocked, instead of calling what the former program had there.
+ * Handlers are not there at once in the new program: signals that come meanwhile wait. SIGSYS does
+ * not wait: the kernel ends a process that has it blocked, instead of calling what the former
+ * program had there.
  */
 static void hold_signals(int how)
 {
@@ -595,8 +596,8 @@ static void back_off(const struct keeper *k)
 }
 
 /*
- * A session ends when the front-end wants it to, and costs a worker and a fresh state: sessions without end would
- * cost a processor. A worker that a guest owns can end them, too.
+ * A session ends when the front-end wants it to, and costs a worker and a fresh state: sessions
+ * without end would cost a processor. A worker that a guest owns can end them, too.
  */
 static void pay_for_session(struct keeper *k)
 {

@@ -8,10 +8,10 @@
  * It shares one descriptor table with the worker (clone with CLONE_FILES, no CLONE_VM), so every
  * descriptor that the worker receives outlives it. No two workers have the same address-space
  * layout: a while after a start the keeper begins its own program anew at other addresses
- * (renew.h), and clones the next worker, which stands by (standby.h); after the death it only has to
- * give it its turn. If the death comes first, it begins anew then. What it knows crosses in an argument, which no worker can write. An
- * exec does the same where beginning anew in place is not to be had, but only after a death: it
- * gives the keeper a table of its own.
+ * (renew.h), and clones the next worker, which stands by (standby.h); after the death it only has
+ * to give it its turn. If the death comes first, it begins anew then. What it knows crosses in an
+ * argument, which no worker can write. An exec does the same where beginning anew in place is not
+ * to be had, but only after a death: it gives the keeper a table of its own.
  *
  * A death is noticed by the robust futexes of the worker's threads, before the kernel unmaps guest
  * memory, which takes some 30 ms for each GiB. The dying worker then still holds the old table
@@ -21,8 +21,8 @@
  * registered), SIGCHLD does.
  *
  * Invariants:
- *  1. There is one worker at most whose turn it is: the last one has been sent SIGKILL, and its main thread
- *     and I/O threads are seen dead, before the next has its turn.
+ *  1. There is one worker at most whose turn it is: the last one has been sent SIGKILL, and its
+ *     main thread and I/O threads are seen dead, before the next has its turn.
  *  2. Faults of the worker count against the restart limit; a kill from outside only if that worker
  *     had answered nothing. Past the limit the keeper exits with CONTRACT_EXIT_LIMIT.
  *  3. A worker that is to stop and has not left after 15 s is killed, and its successor does

@@ -13,8 +13,8 @@
  * After a worker's death, for what it left in flight:
  *
  *	recover    is told a result that the dead worker did not use: is the request done by it?
- *	resubmit   starts a request again, in the order of taking, after the fence; one that had gone
- *		   aside possibly after others, and after new ones (uring.h)
+ *	resubmit   starts a request again, in the order of taking, after the fence; one that had
+ *		   gone aside possibly after others, and after new ones (uring.h)
  *	poison     instead of that, if it has crashed too many workers
  */
 #pragma once
@@ -44,8 +44,7 @@ struct vring {
 	uint32_t n_inflight;	/* taken and not yet pushed; 0 when it is detached */
 	uint32_t n_resubmit;	/* entries found in flight when it was attached */
 	uint32_t n_resubmitted; /* of those, begun anew; nothing new is taken before all are */
-	uint32_t
-		n_deferred; /* not begun anew, for the second ring's fence; the first of resubmit[] */
+	uint32_t n_deferred;	/* not yet, for the second ring's fence; the first of resubmit[] */
 	struct inflight_entry resubmit[QUEUE_MAX_SIZE];
 };
 
@@ -72,14 +71,14 @@ struct model_ops {
 	void (*for_each_fd)(struct device *d, void (*found)(int fd, void *arg), void *arg);
 
 	/*
-	 * For each I/O thread, on the main thread before confinement: memory for requests and the like.
-	 * Negative errno is fatal. (What a thread must do itself: program.h, thread_begin.)
+	 * For each I/O thread, on the main thread before confinement: memory for requests and the
+	 * like. Negative errno is fatal. (What a thread must do itself: program.h, thread_begin.)
 	 */
 	int (*thread_init)(struct device *d, struct thread *t);
 
 	/*
-	 * The same once the last worker is dead, its state attached and the thread's event loop there:
-	 * what needs descriptors of its own. NULL: nothing does.
+	 * The same once the last worker is dead, its state attached and the thread's event loop
+	 * there: what needs descriptors of its own. NULL: nothing does.
 	 */
 	int (*thread_open)(struct device *d, struct thread *t);
 

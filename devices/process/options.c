@@ -143,7 +143,9 @@ static int set_help(void *o, const char *v)
 	return 0;
 }
 
-/* GENERATION:THREADS:FAULTS:INTERVAL_START:STILLBORN:SESSIONS_PAID:WORKER, from options_for_exec(). */
+/*
+ * GENERATION:THREADS:FAULTS:INTERVAL_START:STILLBORN:SESSIONS_PAID:WORKER, from options_for_exec().
+ */
 static int set_resume(void *o, const char *v)
 {
 	struct options_resume *r = &((struct options *)o)->resume;

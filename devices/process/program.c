@@ -108,7 +108,10 @@ static int take_null(void)
 	return fd_move(fd, 0, false);
 }
 
-/* From here on there is something to take back: being asked to end waits for the keeper, which unblocks it. */
+/*
+ * From here on there is something to take back: being asked to end waits for the keeper, which
+ * unblocks it.
+ */
 static void hold_ends(void)
 {
 	sigset_t set;

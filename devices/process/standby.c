@@ -33,7 +33,10 @@ void standby_hold(void)
 	mask(SIG_BLOCK);
 }
 
-/* A signal that comes before the futex sleeps finds the word changed, one that comes later ends the sleep. */
+/*
+ * A signal that comes before the futex sleeps finds the word changed, one that comes later ends the
+ * sleep.
+ */
 void standby_await_turn(pid_t keeper)
 {
 	struct sigaction sa = { .sa_sigaction = on_turn, .sa_flags = SA_SIGINFO };

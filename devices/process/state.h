@@ -21,19 +21,21 @@
  *                   killed worker.
  *  fault            the fault handler, fields first, then signo (release); the keeper's watchdog
  *                   for a worker that hangs. It keeps what the thread had in hand, for its bank may
- *                   be another's when it is read. counted: the next worker, after raising suspicion.
+ *                   be another's when it is read. counted: the next worker, after raising
+ *                   suspicion.
  *  ring[i][]        the worker's main thread before it is confined; params first, then present
  *                   (release).
  *  aside            see process/aside.h.
- *  went_aside       by head, a bit: some of the request's I/O has been prepared for the second ring.
- *                   Set by the I/O thread before it shows the entry to the companion, cleared by it
- *                   when it answers; set for too long it only makes a successor wait (uring.h).
+ *  went_aside       by head, a bit: some of the request's I/O has been prepared for the second
+ *                   ring. Set by the I/O thread before it shows the entry to the companion, cleared
+ *                   by it when it answers; set for too long it only makes a successor wait
+ *                   (uring.h).
  *  suspicion        the worker's main thread at its start, and when it starts a ring afresh; reset
  *                   by the I/O thread that answers the request.
  *  ready, session_begun, session_faults, message_in_hand
  *                   the worker's main thread; single stores.
- *  session_over     the worker's main thread; the keeper, when guest memory has vanished, or a worker
- *                   does not stop.
+ *  session_over     the worker's main thread; the keeper, when guest memory has vanished, or a
+ *                   worker does not stop.
  *  session          see vhost/image.h.
  *  the part of the device type, after this structure
  *                   by its own rules.
@@ -161,9 +163,9 @@ static inline bool state_thread_dead(const struct state_thread *t)
 }
 
 /*
- * A thread around whatever may take long and is no fault of its own (waiting for work, for the disk,
- * for other threads): the watchdog does not count the time in between. To be killed would not end
- * such a call sooner.
+ * A thread around whatever may take long and is no fault of its own (waiting for work, for the
+ * disk, for other threads): the watchdog does not count the time in between. To be killed would not
+ * end such a call sooner.
  */
 static inline void state_thread_blocks(struct state_thread *t)
 {
@@ -176,14 +178,16 @@ static inline void state_thread_goes_on(struct state_thread *t)
 }
 
 /*
- * The worker at its start: what the last one's thread had in hand when it faulted becomes a suspect,
- * a request or the front-end's message. What other threads had in hand does not: they may have been
- * in a long system call all the time.
+ * The worker at its start: what the last one's thread had in hand when it faulted becomes a
+ * suspect, a request or the front-end's message. What other threads had in hand does not: they may
+ * have been in a long system call all the time.
  */
 void state_raise_suspicion(struct state *s, uint32_t n_queues);
 
 /* The keeper, before it clones a worker for this generation: its bank is empty. */
 void state_clear_threads(struct state *s, uint32_t generation);
 
-/* The keeper, when the last worker is dead: its end is forgotten, the next one's generation begins. */
+/*
+ * The keeper, when the last worker is dead: its end is forgotten, the next one's generation begins.
+ */
 void state_begin_generation(struct state *s, uint32_t generation);

@@ -23,7 +23,10 @@ static void keep(int fd, void *arg)
 		kept[fd / WORD_BITS] |= UINT64_C(1) << (fd % WORD_BITS);
 }
 
-/* The first number from fd on that is kept, or is not (invert all bits); the limit if there is none. */
+/*
+ * The first number from fd on that is kept, or is not (invert all bits); the limit if there is
+ * none.
+ */
 static int next(int fd, uint64_t invert)
 {
 	while (fd < CONTRACT_FD_LIMIT_MAX) {

@@ -6,8 +6,8 @@
  *
  * The descriptor table is shared over all generations, and a worker can die between receiving a
  * descriptor and committing it, or between replacing one and closing it. So a worker begins by
- * closing every session descriptor that neither the session nor the model names. (If the session is over, the
- * keeper closes them all before the next.)
+ * closing every session descriptor that neither the session nor the model names. (If the session is
+ * over, the keeper closes them all before the next.)
  */
 #pragma once
 

@@ -52,7 +52,9 @@ void thread_signal_fd(int fd)
 {
 	uint64_t one = 1;
 
-	/* A full pipe or counter holds a signal already; other errors are the front-end's affair. */
+	/*
+	 * A full pipe or counter holds a signal already; other errors are the front-end's affair.
+	 */
 	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
 		return;
 }

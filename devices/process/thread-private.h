@@ -53,10 +53,16 @@ void thread_signal_held(struct thread *t, bool all);
 /* The fences (uring.h). True once the first ring's has been passed. */
 bool thread_pass_fence(struct thread *t);
 
-/* Once, behind the fence: begin to resubmit, and signal each driver; or in a new session just begin. */
+/*
+ * Once, behind the fence: begin to resubmit, and signal each driver; or in a new session just
+ * begin.
+ */
 void thread_resume(struct thread *t);
 
-/* A head is answered: if it was put off, its I/O had been done after all, and it is the driver's to use again. */
+/*
+ * A head is answered: if it was put off, its I/O had been done after all, and it is the driver's to
+ * use again.
+ */
 void thread_forget_deferred(struct vring *r, uint16_t head);
 
 /* What a dead worker, or a ring attached with requests on record, left in flight: a batch of it. */

@@ -96,7 +96,9 @@ static bool has_drained(struct thread *t, struct uring *u)
 	if (uring_owed(u) > 0)
 		return false;
 #endif
-	/* All are posted; none may be left for later, when its tag would name the repeated request. */
+	/*
+	 * All are posted; none may be left for later, when its tag would name the repeated request.
+	 */
 	while (thread_reap_ring(t, u) > 0)
 		;
 	return true;

@@ -187,7 +187,9 @@ static int map_uring(const struct ring_place *p)
 	return uring_map(p->uring, p->fd, p->spec, &p->saved->params);
 }
 
-/* A new one, or the last worker's, of which nothing is on its way any more but what it has taken. */
+/*
+ * A new one, or the last worker's, of which nothing is on its way any more but what it has taken.
+ */
 static int open_uring(struct thread *t, const struct ring_place *p)
 {
 	struct epoll_event ev = { .events = EPOLLIN };

@@ -59,14 +59,16 @@ struct thread {
 };
 
 /*
- * Start thread t->index: it registers itself, waits until the main thread releases it, then serves. Meanwhile
- * the main thread opens what it serves with: thread_prepare(), thread_open(). Negative errno on failure.
+ * Start thread t->index: it registers itself, waits until the main thread releases it, then serves.
+ * Meanwhile the main thread opens what it serves with: thread_prepare(), thread_open(). Negative
+ * errno on failure.
  */
 int thread_start(struct thread *t);
 
 /*
- * What can be done while the last worker is at work: the model's part of the thread, and its I/O rings mapped, if it has made
- * any. 0, or -EBADMSG if what the state says of a ring cannot be, or another negative errno.
+ * What can be done while the last worker is at work: the model's part of the thread, and its I/O
+ * rings mapped, if it has made any. 0, or -EBADMSG if what the state says of a ring cannot be, or
+ * another negative errno.
  */
 int thread_prepare(struct thread *t);
 
@@ -78,8 +80,8 @@ void thread_still(struct thread *t, uint32_t n, enum device_stillness s);
 void thread_run(struct thread *t, uint32_t n);
 
 /*
- * The model: have events of this descriptor bring a turn, or no longer. Edge-triggered: a turn has to
- * go on until there is nothing left. From any thread. Negative errno.
+ * The model: have events of this descriptor bring a turn, or no longer. Edge-triggered: a turn has
+ * to go on until there is nothing left. From any thread. Negative errno.
  */
 int thread_watch_host(struct thread *t, int fd);
 void thread_unwatch_host(struct thread *t, int fd);
@@ -116,7 +118,9 @@ static inline void thread_hand_back(struct thread *t, uint32_t in_hand)
 /* The model: can one more step be submitted, to either ring? */
 bool thread_has_room(const struct thread *t);
 
-/* The model: let the driver see now what has been pushed, because the next request will take long. */
+/*
+ * The model: let the driver see now what has been pushed, because the next request will take long.
+ */
 void thread_publish(struct thread *t);
 
 /* The model: a limit is reached; look again after this. */
@@ -126,7 +130,9 @@ static inline void thread_retry(struct thread *t, uint64_t ns)
 		t->retry_ns = ns;
 }
 
-/* The model: the same without a signal, which comes when the turn ends, if it is still wanted then. */
+/*
+ * The model: the same without a signal, which comes when the turn ends, if it is still wanted then.
+ */
 void thread_show(struct thread *t);
 
 /* The model: a chain has been popped. */

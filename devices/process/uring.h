@@ -55,16 +55,15 @@ struct uring {
 struct uring_spec {
 	uint32_t n_entries;
 	uint32_t n_cq_entries;
-	const int *
-		files; /* registered; submitted requests name them by index. NULL: they name descriptors */
+	const int *files; /* registered: requests name them by index. NULL: they name descriptors */
 	uint32_t n_files;
 	const uint8_t *opcodes;
 	uint32_t n_opcodes;
 };
 
 /*
- * From here on rings are made only for those opcodes of their spec that are in this set, bit n for opcode n; what else is
- * submitted completes with -EACCES. All are before the first call.
+ * From here on rings are made only for those opcodes of their spec that are in this set, bit n for
+ * opcode n; what else is submitted completes with -EACCES. All are before the first call.
  */
 void uring_narrow(uint64_t opcodes);
 
@@ -83,8 +82,8 @@ int uring_take_over(struct uring *u, int fd, const struct uring_spec *spec,
 		    const struct io_uring_params *params);
 
 /*
- * The same in two steps, the first while the other worker lives: map its ring, and later, when it is
- * dead, go on with it.
+ * The same in two steps, the first while the other worker lives: map its ring, and later, when it
+ * is dead, go on with it.
  */
 int uring_map(struct uring *u, int fd, const struct uring_spec *spec,
 	      const struct io_uring_params *params);
@@ -97,8 +96,8 @@ uint32_t uring_owed(const struct uring *u);
 uint32_t uring_room(const struct uring *u);
 
 /*
- * The next free submission entry, for registered file 0 if there are any. There is one as long as there is room
- * (uring_room).
+ * The next free submission entry, for registered file 0 if there are any. There is one as long as
+ * there is room (uring_room).
  */
 struct io_uring_sqe *uring_sqe(struct uring *u);
 

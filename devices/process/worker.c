@@ -459,8 +459,8 @@ static void serve_control(struct worker *w)
 	struct wire_reader r;
 
 	/*
-	 * recvmmsg: the one receiving call of the worker's filter. The message is only looked at: should this worker be
-	 * killed before it has stopped, the next one finds it too.
+	 * recvmmsg: the one receiving call of the worker's filter. The message is only looked at:
+	 * should this worker be killed before it has stopped, the next one finds it too.
 	 */
 	if (syscall(SYS_recvmmsg, CONTRACT_FD_CONTROL, &m, 1, MSG_DONTWAIT | MSG_PEEK, NULL) < 0)
 		return;

@@ -9,8 +9,8 @@
  *  2. I/O threads and the companion (aside.h) start, and register themselves. They wait: what they
  *     will serve is opened by the main thread meanwhile.
  *  3. The model looks at its resources.
- *  4. Our own in-flight region is mapped, queues are dealt out to threads; each thread gets the model's
- *     part of it, and the last worker's I/O rings are mapped.
+ *  4. Our own in-flight region is mapped, queues are dealt out to threads; each thread gets the
+ *     model's part of it, and the last worker's I/O rings are mapped.
  *     A worker that was cloned ahead (standby.h) waits here until the last one is dead.
  *  5. Fault handlers. Requests that were in hand when the last worker faulted become suspects. The
  *     model looks at its part of the state.

@@ -9,8 +9,9 @@
  * store->current makes the change, the consumption of the request and the reply to it true
  * at the same instant. Each image has its own receive and transmit slot (vhost/message.h).
  *
- * A worker copies the current image, checks the copy and uses that: what wrote it is dead by then (process/keeper.h,
- * invariant 1), but reads that it had begun may still land in the state. So nothing of the store is loaded twice.
+ * A worker copies the current image, checks the copy and uses that: what wrote it is dead by then
+ * (process/keeper.h, invariant 1), but reads that it had begun may still land in the state. So
+ * nothing of the store is loaded twice.
  *
  * Invariants:
  *  1. The current image, its rx and its tx are complete at every instruction. Nobody writes the

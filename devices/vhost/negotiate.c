@@ -82,8 +82,8 @@ enum session_verdict protocol_feature_set(struct request *r)
 }
 
 /*
- * Virtqueues. (QEMU takes it for pairs of a network card, and wants at least as many as it has; User Mode
- * Linux takes it as it is, and wants the control queue to be among them.)
+ * Virtqueues. (QEMU takes it for pairs of a network card, and wants at least as many as it has;
+ * User Mode Linux takes it as it is, and wants the control queue to be among them.)
  */
 enum session_verdict queue_num_get(struct request *r)
 {

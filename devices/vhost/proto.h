@@ -135,8 +135,7 @@ struct proto_inflight {
 	uint64_t mmap_offset;
 	uint16_t n_queues;
 	uint16_t queue_size;
-	uint32_t
-		padding; /* sent by front-ends whose structure is padded (QEMU), and by no others */
+	uint32_t padding; /* sent by front-ends whose structure is padded (QEMU) alone */
 };
 
 union proto_payload {

@@ -98,8 +98,8 @@ static void inflight_sort(struct inflight_entry *entries, uint32_t n)
 }
 
 /*
- * What is in flight; each field is loaded once. *ret_last: the highest counter, also of requests given back, so that
- * numbers go on over deaths and name one request each.
+ * What is in flight; each field is loaded once. *ret_last: the highest counter, also of requests
+ * given back, so that numbers go on over deaths and name one request each.
  */
 static uint32_t inflight_collect(struct inflight_region *region, uint32_t size,
 				 struct inflight_entry *entries, uint64_t *ret_last)

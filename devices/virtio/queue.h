@@ -54,9 +54,10 @@ enum queue_verdict {
 const char *queue_verdict_to_string(enum queue_verdict v);
 
 /*
- * A chain is walked before its head is on record as taken. Should the walk crash, it is to be known of which head: it is
- * noted meanwhile, in shared memory. One that has crashed as many as limit is not walked any more: it breaks the ring, for it
- * cannot be known where to write that the request has failed.
+ * A chain is walked before its head is on record as taken. Should the walk crash, it is to be known
+ * of which head: it is noted meanwhile, in shared memory. One that has crashed as many as limit is
+ * not walked any more: it breaks the ring, for it cannot be known where to write that the request
+ * has failed.
  */
 struct queue_watch {
 	uint32_t *in_hand;	  /* 1 + queue << 16 | head; 0: none. NULL: nothing of this */
@@ -121,8 +122,8 @@ enum queue_verdict queue_pop(struct queue *q, struct chain *c);
 void queue_unpop(struct queue *q, uint16_t head);
 
 /*
- * Look at the chain n places behind the next one, without taking anything: for buffers that wait for
- * what may never come. It is taken by queue_take(), in order, before or after it has been used.
+ * Look at the chain n places behind the next one, without taking anything: for buffers that wait
+ * for what may never come. It is taken by queue_take(), in order, before or after it has been used.
  * Verdicts as of queue_pop().
  */
 enum queue_verdict queue_peek(struct queue *q, uint32_t n, struct chain *c);
