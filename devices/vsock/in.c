@@ -452,7 +452,7 @@ bool in_can_refuse(const struct vsock *v)
 	return v->store->stray_head - v->store->stray_tail < STORE_STRAYS;
 }
 
-bool in_refuse(struct vsock *v, const struct packet *p)
+bool in_refuse(struct vsock *v, uint16_t head, const struct packet *p)
 {
 	struct store *s = v->store;
 
@@ -463,9 +463,28 @@ bool in_refuse(struct vsock *v, const struct packet *p)
 		.peer_port = p->dst_port,
 		.guest_port = p->src_port,
 		.type = p->type,
+		.by = 1u + head,
 	};
 	__atomic_store_n(&s->stray_head, s->stray_head + 1, __ATOMIC_RELEASE);
 	return true;
+}
+
+static struct address *last_stray(struct vsock *v)
+{
+	return &v->store->strays[(v->store->stray_head - 1) % STORE_STRAYS];
+}
+
+void in_refused(struct vsock *v)
+{
+	if (last_stray(v)->by)
+		__atomic_store_n(&last_stray(v)->by, 0, __ATOMIC_RELEASE);
+}
+
+void in_recover_refusal(struct vsock *v)
+{
+	if (last_stray(v)->by)
+		v->store->tx_done[last_stray(v)->by - 1] = 1;
+	in_refused(v);
 }
 
 static void push_refusal(struct vsock *v, const struct slot *s, const struct buffers *b)

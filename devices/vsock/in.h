@@ -26,8 +26,12 @@
 /* Fill buffers: first what is due, then what can be read, in turn; the number of packets. */
 uint32_t in_fill(struct vsock *v);
 
-/* An RST for a packet that no connection is for. False: too many wait. */
-bool in_refuse(struct vsock *v, const struct packet *p);
+/* An RST for the packet at head, that no connection is for. False: too many wait. */
+bool in_refuse(struct vsock *v, uint16_t head, const struct packet *p);
+/* The packet in hand is marked as dealt with. */
+void in_refused(struct vsock *v);
+/* A dead worker's last refusal: the packet that it is about has been dealt with. */
+void in_recover_refusal(struct vsock *v);
 bool in_can_refuse(const struct vsock *v);
 
 /* What was pushed has been published. */

@@ -37,10 +37,10 @@ static void give_back(struct vsock *v, uint16_t head)
 	thread_push(v->thread, v->tx, head, 0);
 }
 
-static void refuse(struct vsock *v, const struct packet *p)
+static void refuse(struct vsock *v, const struct arrival *a)
 {
-	if (p->op != VIRTIO_VSOCK_OP_RST)
-		in_refuse(v, p);
+	if (a->p.op != VIRTIO_VSOCK_OP_RST)
+		in_refuse(v, a->head, &a->p);
 }
 
 /* VIRTIO 1.3 §5.10.6.6: whoever cannot or will not, says RST. */
@@ -57,7 +57,7 @@ static void on_request(struct vsock *v, struct conn *old, struct arrival *a)
 		    ? NULL
 		    : conn_new(v);
 	if (!c) {
-		refuse(v, p);
+		refuse(v, a);
 		return;
 	}
 	c->type = p->type;
@@ -194,7 +194,7 @@ static void deal_with(struct vsock *v, struct arrival *a, enum packet_verdict ve
 	} else if (verdict == PACKET_OK && p->op == VIRTIO_VSOCK_OP_REQUEST) {
 		on_request(v, NULL, a);
 	} else {
-		refuse(v, p);
+		refuse(v, a);
 	}
 }
 
@@ -208,6 +208,7 @@ static void take_packet(struct vsock *v, const struct chain *chain)
 	if (a.kept)
 		return;
 	v->store->tx_done[a.head] = 1;
+	in_refused(v);
 	CRASH_POINT("vsock.packet.done");
 	give_back(v, a.head);
 }

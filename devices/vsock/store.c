@@ -111,6 +111,7 @@ bool store_check(const struct store *s)
 {
 	if (s->n_conns > STORE_CONNS || !hand_possible(s) ||
 	    s->stray_head - s->stray_tail > STORE_STRAYS ||
+	    s->strays[(s->stray_head - 1) % STORE_STRAYS].by > QUEUE_MAX_SIZE ||
 	    s->reset_due >= (uint32_t)STORE_RESET_IN + QUEUE_MAX_SIZE)
 		return false;
 	for (uint32_t i = 0; i < STORE_SLOTS; i++)

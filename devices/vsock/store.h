@@ -143,7 +143,8 @@ struct address {
 	uint64_t peer_cid;
 	uint32_t peer_port, guest_port;
 	uint32_t type;
-	uint32_t padding;
+	/* A stray, until its packet is marked as dealt with: 1 + head. Only the last can have it. */
+	uint32_t by;
 };
 
 /* What is on its way into the guest's receive buffers; dropped when the driver can see it. */

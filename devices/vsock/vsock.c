@@ -315,6 +315,7 @@ static int attach(struct device *d, void *state)
 		return -EBADMSG;
 	v->store = s;
 	v->stray_next = s->stray_tail;
+	in_recover_refusal(v);
 	host_recover_accept(v);
 	return 0;
 }

@@ -293,6 +293,33 @@ static void a_refusal_is_told_once_whenever_the_worker_dies(void **state)
 	}
 }
 
+/* It was noted, and the worker died before it had noted that the packet is dealt with. */
+static void a_refusal_that_was_just_noted_is_not_noted_again(void **state)
+{
+	struct virtio_vsock_hdr h;
+	uint8_t payload[BENCH_RX_LEN];
+	unsigned n = 0;
+	int head;
+
+	assert_true(bench_session(0));
+	head = send_data(PORT, text, TEXT_LEN);
+	bench_half_turn();
+	assert_int_equal(bench_store()->stray_head, 1);
+	bench_store()->tx_done[head] = 0;
+	bench_store()->strays[0].by = (uint32_t)head + 1;
+	assert_true(bench_begin());
+	bench_turn();
+	while (bench_receive(&h, payload))
+		n += h.op == VIRTIO_VSOCK_OP_RST && h.dst_port == PORT;
+	assert_int_equal(n, 1);
+	/* What the same buffer holds next is another packet. */
+	assert_int_equal(send_data(PORT, text, TEXT_LEN), head);
+	bench_pop(VSOCK_TX, 1);
+	assert_true(bench_begin());
+	bench_turn();
+	assert_true(is_reset(PORT));
+}
+
 static void what_crashes_the_device_while_it_is_sent_is_suspected(void **state)
 {
 	struct virtio_vsock_hdr h = bench_header(VIRTIO_VSOCK_OP_RW, PORT, BENCH_HOST_PORT);
@@ -324,6 +351,7 @@ int main(void)
 		cmocka_unit_test(a_letter_that_was_acted_on_is_not_acted_on_once_more),
 		cmocka_unit_test(a_slot_in_which_nothing_was_received_is_not_kept),
 		cmocka_unit_test(a_refusal_is_told_once_whenever_the_worker_dies),
+		cmocka_unit_test(a_refusal_that_was_just_noted_is_not_noted_again),
 		cmocka_unit_test(what_crashes_the_device_while_it_is_sent_is_suspected),
 	};
 
