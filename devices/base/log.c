@@ -14,6 +14,7 @@
 
 static int log_level = LOG_LEVEL_INFO;
 static uint32_t log_n_lost;
+static bool log_plain; /* without priorities */
 
 static_assert(LOG_MAX_LEN <= PIPE_BUF, "a write to a pipe is all or nothing");
 
@@ -25,6 +26,13 @@ void log_set_level(int level)
 int log_get_level(void)
 {
 	return log_level;
+}
+
+void log_look(void)
+{
+	struct stat st;
+
+	log_plain = fd_stat(STDERR_FILENO, &st) == 0 && S_ISCHR(st.st_mode);
 }
 
 int log_never_wait(void)
@@ -43,12 +51,16 @@ int log_never_wait(void)
 	return fd < 0 ? fd : 0;
 }
 
-/* One record, or nothing of it: it is shorter than PIPE_BUF. */
-static void log_put(const char *record, size_t len)
+enum { PREFIX_LEN = 3 }; /* "<N>" */
+
+/* One record, or nothing of it: it is shorter than PIPE_BUF. n_lost: that is lost with it. */
+static void log_put(const char *record, size_t len, uint32_t n_lost)
 {
+	size_t skip = log_plain ? PREFIX_LEN : 0;
+
 	/* Nobody is left to be told if this fails. */
-	if (write(STDERR_FILENO, record, len) < 0 && errno == EAGAIN)
-		__atomic_add_fetch(&log_n_lost, 1, __ATOMIC_RELAXED);
+	if (write(STDERR_FILENO, record + skip, len - skip) < 0 && errno == EAGAIN)
+		__atomic_add_fetch(&log_n_lost, n_lost, __ATOMIC_RELAXED);
 }
 
 /* Tell how many were lost, if there is room now. */
@@ -63,8 +75,7 @@ static void log_put_lost(void)
 	len = snprintf(note, sizeof(note),
 		       "<%d>%u records were lost here: nobody had read those before\n",
 		       LOG_LEVEL_WARNING, n);
-	if (write(STDERR_FILENO, note, (size_t)len) < 0 && errno == EAGAIN)
-		__atomic_add_fetch(&log_n_lost, n, __ATOMIC_RELAXED);
+	log_put(note, (size_t)len, n);
 }
 
 /* Control bytes become '?'; bytes from 0x80 up stay, they may be UTF-8. */
@@ -77,7 +88,6 @@ static void log_clean(char *text, size_t len)
 
 void log_write(int level, const char *fmt, ...)
 {
-	enum { prefix_len = 3 }; /* "<N>" */
 	char record[LOG_MAX_LEN];
 	int saved = errno, n;
 	size_t len;
@@ -89,15 +99,15 @@ void log_write(int level, const char *fmt, ...)
 	/* One byte is vsnprintf's NUL, whose place the newline takes. */
 	va_start(args, fmt);
 	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is, one line above */
-	n = vsnprintf(record + prefix_len, sizeof(record) - prefix_len, fmt, args);
+	n = vsnprintf(record + PREFIX_LEN, sizeof(record) - PREFIX_LEN, fmt, args);
 	va_end(args);
 	len = n < 0 ? 0 : (size_t)n;
-	if (len > sizeof(record) - prefix_len - 1)
-		len = sizeof(record) - prefix_len - 1;
-	log_clean(record + prefix_len, len);
-	record[prefix_len + len] = '\n';
+	if (len > sizeof(record) - PREFIX_LEN - 1)
+		len = sizeof(record) - PREFIX_LEN - 1;
+	log_clean(record + PREFIX_LEN, len);
+	record[PREFIX_LEN + len] = '\n';
 	log_put_lost();
-	log_put(record, prefix_len + len + 1);
+	log_put(record, PREFIX_LEN + len + 1, 1);
 	errno = saved;
 }
 

@@ -5,6 +5,8 @@
  * Runs in: every process. Trusts: nothing: control bytes of a record's text are replaced, so that
  * no peer can forge a line. Works under the worker's filter (only write) and does not allocate.
  *
+ * A person at a terminal sees no priorities (log_look).
+ *
  * A reader that does not read must not stop the writer, which may be in the data path: vmdevd gives
  * its devices a pipe whose writing end does not block, and a program started by hand makes one of
  * its own (log_never_wait). A record that finds no room is lost, and counted; the next one that
@@ -25,6 +27,12 @@ enum log_level {
 };
 
 enum { LOG_MAX_LEN = 1024 }; /* bytes of a record, with priority and newline; the rest is cut */
+
+/*
+ * Is descriptor 2 a terminal (or another character device)? From here on a person reads records
+ * there: without priorities. fstat() alone, which every filter allows.
+ */
+void log_look(void);
 
 /*
  * If descriptor 2 is a pipe or a terminal, open it anew without blocking: other programs that have

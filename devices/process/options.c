@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/base/log.h"
 #include "devices/base/parse.h"
 #include "devices/process/contract.h"
 #include "devices/vhost/image.h"
@@ -221,12 +222,12 @@ static int parse_one(struct options *o, const struct options_row *rows, void *co
 		}
 	}
 	if (!row) {
-		fprintf(stderr, "<3>unknown argument '%s' (see --help)\n", arg);
+		log_error("unknown argument '%s' (see --help)", arg);
 		return -EINVAL;
 	}
 	if (row->set(target, value) < 0) {
-		fprintf(stderr, "<3>'%s' cannot be used: --%s takes %s: %s\n", arg, row->name,
-			row->value ? row->value : "no value", row->help ? row->help : "internal");
+		log_error("'%s' cannot be used: --%s takes %s: %s", arg, row->name,
+			  row->value ? row->value : "no value", row->help ? row->help : "internal");
 		return -EINVAL;
 	}
 	return 0;

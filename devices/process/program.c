@@ -171,6 +171,7 @@ int program_main(const struct program *p, char *const *argv)
 	struct options o;
 	int r = renew_settle();
 
+	log_look();
 	if (r < 0) {
 		say("the program cannot begin anew", NULL, r);
 		return CONTRACT_EXIT_HOST;

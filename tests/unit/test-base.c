@@ -212,6 +212,30 @@ static void a_record_is_one_line_with_its_priority(void **state)
 	assert_string_equal(text, "<4>web1/root: 3 of them\n");
 }
 
+static void a_person_at_a_terminal_sees_no_priority(void **state)
+{
+	int terminal = posix_openpt(O_RDWR | O_NOCTTY), saved = dup(2), fd;
+	char text[256];
+	ssize_t n;
+
+	assert_true(terminal >= 0);
+	assert_int_equal(grantpt(terminal) | unlockpt(terminal), 0);
+	fd = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+	assert_true(fd >= 0);
+	dup2(fd, 2);
+	log_look();
+	log_error("unknown argument");
+	dup2(saved, 2);
+	log_look();
+	n = read(terminal, text, sizeof(text) - 1);
+	assert_true(n >= 0);
+	text[n] = '\0';
+	assert_string_equal(text, "unknown argument\r\n");
+	close(fd);
+	close(saved);
+	close(terminal);
+}
+
 static void a_record_cannot_be_forged(void **state)
 {
 	char text[4096];
@@ -307,6 +331,7 @@ int main(void)
 		cmocka_unit_test(list_keeps_order_and_lets_the_body_remove),
 		cmocka_unit_test(spans_do_not_wrap),
 		cmocka_unit_test(a_record_is_one_line_with_its_priority),
+		cmocka_unit_test(a_person_at_a_terminal_sees_no_priority),
 		cmocka_unit_test(a_record_cannot_be_forged),
 		cmocka_unit_test(a_long_record_is_cut_but_ends_its_line),
 		cmocka_unit_test(a_reader_that_reads_nothing_does_not_stop_the_writer),
