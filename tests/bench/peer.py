@@ -18,6 +18,7 @@ from lib import kit
 PEERS = {
     'qemu-storage-daemon': (('qemu-utils', 'qemu-system-common'), 'usr/bin/qemu-storage-daemon'),
     'virtiofsd': (('virtiofsd',), 'usr/libexec/virtiofsd'),
+    'vhost-device-vsock': (('vhost-device-vsock',), 'usr/bin/vhost-device-vsock'),
 }
 LIBRARY_DIRS = ('usr/lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu', 'usr/lib', 'usr/lib64')
 
@@ -104,3 +105,7 @@ def storage_daemon(which):
 
 def virtiofsd(which):
     return get('virtiofsd', which)
+
+
+def vhost_device_vsock(which):
+    return get('vhost-device-vsock', which)

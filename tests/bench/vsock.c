@@ -1,0 +1,618 @@
+/*
+ * frontend-bench-vsock: what a vsock device moves in a second, and what that costs it.
+ *
+ * Runs in: a program of its own, started by tests/bench/run. Trusts: its caller; packets are looked at only as far as needed.
+ *
+ *	frontend-bench-vsock --row=NAME --uds=PATH (--socket=PATH --pid=PID... | --bare) [--seconds=S]
+ *
+ * One thread is the guest: its driver posts receive buffers as large as Linux's, tells of its credit as often as Linux, and
+ * sleeps on the call descriptors when there is nothing to do. Another is the host program, with blocking calls on the device's
+ * Unix sockets. With --bare the two have a Unix socket between them, and the same sizes of messages. A unit of work is a
+ * connection, a round trip of one byte, or a KiB that has arrived. The last line is one JSON object.
+ */
+#include "tests/bench/measure.h"
+#include "tests/frontend/session.h"
+
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <linux/virtio_vsock.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum {
+	CID = 42,
+	HOST_CID = 2,
+	HOST_PORT = 5000,
+	GUEST_PORT = 1024,
+	N_QUEUES = 3,
+	RX = 0,
+	TX = 1,
+	QUEUE_SIZE = 128,
+	RX_LEN = 4096 - 320, /* what Linux leaves of a page */
+	N_TX = 32,
+	CHUNK = 64 << 10,
+	ALLOC = 256 << 10,
+	KIB = 1024,
+	SLEEP_MS = 20,
+	FIRST_PORT = 10000,
+};
+
+struct bench;
+
+struct row {
+	const char *name;
+	bool by_host; /* who connects */
+	void (*guest)(struct bench *b);
+	void *(*host)(void *arg);
+	void (*bare)(struct bench *b);
+	void *(*bare_host)(void *arg);
+};
+
+/* The one connection that there is at a time. */
+struct peer {
+	uint32_t port, own_port;
+	bool open, over;
+	uint32_t sent, alloc, forwarded; /* by what the device has said */
+	uint32_t received, told;
+};
+
+struct bench {
+	struct measure m;
+	const struct row *row;
+	const char *socket, *uds;
+	struct fe fe;
+	uint8_t *tx[N_TX];
+	bool tx_busy[N_TX];
+	struct peer peer;
+	bool asked;
+	uint32_t next_port;
+	uint64_t started_ns;
+	uint64_t n_host; /* units that the host program has counted, ever */
+	uint64_t n_seen, n_guest;
+	int listening, bare[2];
+};
+
+/* The guest */
+
+static struct virtio_vsock_hdr header(struct bench *b, uint16_t op)
+{
+	b->peer.told = b->peer.received;
+	return (struct virtio_vsock_hdr){ .src_cid = CID,
+					  .dst_cid = HOST_CID,
+					  .src_port = b->peer.own_port,
+					  .dst_port = b->peer.port,
+					  .type = VIRTIO_VSOCK_TYPE_STREAM,
+					  .op = op,
+					  .buf_alloc = ALLOC,
+					  .fwd_cnt = b->peer.received };
+}
+
+static void take_tx(struct bench *b)
+{
+	struct fe_used used;
+
+	while (fe_queue_pop(&b->fe.queues[TX], &used))
+		b->tx_busy[(uintptr_t)used.user - 1] = false;
+}
+
+static bool send_packet(struct bench *b, uint16_t op, uint32_t len)
+{
+	struct virtio_vsock_hdr h = header(b, op);
+
+	h.len = len;
+	if (op == VIRTIO_VSOCK_OP_SHUTDOWN)
+		h.flags = VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND;
+	for (uintptr_t i = 0; i < N_TX; i++) {
+		struct fe_sg sg[2] = { { b->tx[i], sizeof(h) }, { b->tx[i] + sizeof(h), len } };
+
+		if (b->tx_busy[i])
+			continue;
+		memcpy(b->tx[i], &h, sizeof(h));
+		if (fe_queue_add(&b->fe.queues[TX], sg, len > 0 ? 2 : 1, 0, (void *)(i + 1)) < 0)
+			return false;
+		b->tx_busy[i] = true;
+		fe_queue_kick(&b->fe.queues[TX]);
+		return true;
+	}
+	return false;
+}
+
+static void send_control(struct bench *b, uint16_t op)
+{
+	while (!send_packet(b, op, 0))
+		take_tx(b);
+}
+
+static void take_request(struct bench *b, const struct virtio_vsock_hdr *h)
+{
+	b->peer = (struct peer){ .port = h->src_port,
+				 .own_port = h->dst_port,
+				 .open = true,
+				 .alloc = h->buf_alloc,
+				 .forwarded = h->fwd_cnt };
+	send_control(b, VIRTIO_VSOCK_OP_RESPONSE);
+}
+
+/* The end of a connection that has another after it already. */
+static void take_stray(struct bench *b, const struct virtio_vsock_hdr *h)
+{
+	struct peer now = b->peer;
+
+	b->peer = (struct peer){ .port = h->src_port, .own_port = h->dst_port };
+	if (h->op == VIRTIO_VSOCK_OP_SHUTDOWN)
+		send_control(b, VIRTIO_VSOCK_OP_RST);
+	b->peer = now;
+}
+
+static void take_packet(struct bench *b, const struct virtio_vsock_hdr *h)
+{
+	struct peer *p = &b->peer;
+
+	if (h->op == VIRTIO_VSOCK_OP_REQUEST) {
+		take_request(b, h);
+		return;
+	}
+	if (h->src_port != p->port || h->dst_port != p->own_port) {
+		take_stray(b, h);
+		return;
+	}
+	p->alloc = h->buf_alloc;
+	p->forwarded = h->fwd_cnt;
+	p->open |= h->op == VIRTIO_VSOCK_OP_RESPONSE;
+	p->over |= h->op == VIRTIO_VSOCK_OP_RST;
+	if (h->op == VIRTIO_VSOCK_OP_RW)
+		p->received += h->len;
+	if (h->op == VIRTIO_VSOCK_OP_CREDIT_REQUEST || p->received - p->told > ALLOC - CHUNK)
+		send_control(b, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	if (h->op == VIRTIO_VSOCK_OP_SHUTDOWN)
+		send_control(b, VIRTIO_VSOCK_OP_RST);
+}
+
+static void post(struct bench *b, void *buffer)
+{
+	const struct fe_sg sg = { buffer, RX_LEN };
+
+	if (fe_queue_add(&b->fe.queues[RX], &sg, 0, 1, buffer) < 0)
+		errx(1, "the receive ring is full");
+}
+
+static unsigned take_rx(struct bench *b)
+{
+	struct fe_used used;
+	unsigned n = 0;
+
+	while (fe_queue_pop(&b->fe.queues[RX], &used)) {
+		struct virtio_vsock_hdr h;
+
+		memcpy(&h, used.user, sizeof(h));
+		if (used.len != sizeof(h) + h.len)
+			errx(1, "a packet of %u bytes that says %u", used.len, h.len);
+		post(b, used.user);
+		take_packet(b, &h);
+		n++;
+	}
+	if (n > 0)
+		fe_queue_kick(&b->fe.queues[RX]);
+	take_tx(b);
+	return n;
+}
+
+static void doze(struct bench *b)
+{
+	struct fe_queue *rx = &b->fe.queues[RX], *tx = &b->fe.queues[TX];
+	struct pollfd fds[2] = { { .fd = rx->call, .events = POLLIN },
+				 { .fd = tx->call, .events = POLLIN } };
+	bool any = fe_queue_arm(rx);
+
+	if (fe_queue_arm(tx) || any)
+		return;
+	poll(fds, 2, SLEEP_MS);
+	fe_queue_drain_call(rx);
+	fe_queue_drain_call(tx);
+}
+
+static void begin_session(struct bench *b)
+{
+	const struct fe_spec spec = { .n_queues = N_QUEUES, .queue_size = QUEUE_SIZE };
+	int r = fe_begin(&b->fe, b->socket, &spec);
+
+	if (r < 0)
+		errx(1, "%s: no session: %s", b->socket, strerror(-r));
+	for (unsigned i = 0; i < QUEUE_SIZE; i++)
+		post(b, fe_memory_alloc(&b->fe.mem, RX_LEN, 64));
+	for (unsigned i = 0; i < N_TX; i++)
+		b->tx[i] = fe_memory_alloc(&b->fe.mem, sizeof(struct virtio_vsock_hdr) + CHUNK, 64);
+	fe_queue_kick(&b->fe.queues[RX]);
+}
+
+static void ask(struct bench *b)
+{
+	b->peer = (struct peer){ .port = HOST_PORT, .own_port = b->next_port++ };
+	b->asked = true;
+	send_control(b, VIRTIO_VSOCK_OP_REQUEST);
+}
+
+/* What a guest does in a turn */
+
+static void guest_waits(struct bench *b)
+{
+	(void)b;
+}
+
+static void guest_connects(struct bench *b)
+{
+	if (b->peer.over) {
+		b->n_guest++;
+		ask(b);
+	} else if (b->peer.open && b->asked) {
+		b->asked = false;
+		send_control(b, VIRTIO_VSOCK_OP_SHUTDOWN);
+	}
+}
+
+static void guest_sends(struct bench *b)
+{
+	struct peer *p = &b->peer;
+
+	while (p->open) {
+		uint32_t used = p->sent - p->forwarded;
+		uint32_t credit = used < p->alloc ? p->alloc - used : 0;
+		uint32_t len = credit < CHUNK ? credit : CHUNK;
+
+		if (len == 0 || !send_packet(b, VIRTIO_VSOCK_OP_RW, len))
+			return;
+		p->sent += len;
+	}
+}
+
+static void guest_receives(struct bench *b)
+{
+	static uint32_t seen;
+
+	b->n_guest += b->peer.received / KIB - seen;
+	seen = b->peer.received / KIB;
+}
+
+static void guest_echoes(struct bench *b)
+{
+	struct peer *p = &b->peer;
+
+	if (!p->open || p->received < p->sent)
+		return;
+	if (p->sent > 0)
+		measure_count(&b->m, 1, b->started_ns, measure_now_ns());
+	b->started_ns = measure_now_ns();
+	p->sent += send_packet(b, VIRTIO_VSOCK_OP_RW, 1);
+}
+
+/* The host program */
+
+static struct sockaddr_un address(const struct bench *b, const char *suffix)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+	if ((size_t)snprintf(a.sun_path, sizeof(a.sun_path), "%s%s", b->uds, suffix) >=
+	    sizeof(a.sun_path))
+		errx(1, "%s: too long", b->uds);
+	return a;
+}
+
+static void host_counts(struct bench *b, uint64_t n)
+{
+	__atomic_fetch_add(&b->n_host, n, __ATOMIC_RELAXED);
+}
+
+static void listen_for_guest(struct bench *b)
+{
+	struct sockaddr_un a = address(b, b->socket ? "_5000" : "");
+
+	unlink(a.sun_path);
+	b->listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (b->listening < 0 || bind(b->listening, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    listen(b->listening, QUEUE_SIZE) < 0)
+		err(1, "%s", a.sun_path);
+}
+
+static int host_connect(struct bench *b)
+{
+	static const char line[] = "CONNECT 1024\n";
+	struct sockaddr_un a = address(b, "");
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char answer[64];
+	size_t n = 0;
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		err(1, "%s", a.sun_path);
+	if (write(fd, line, sizeof(line) - 1) != sizeof(line) - 1)
+		err(1, "CONNECT");
+	while (n < sizeof(answer) && read(fd, answer + n, 1) == 1)
+		if (answer[n++] == '\n')
+			break;
+	if (n < 3 || memcmp(answer, "OK ", 3) != 0)
+		errx(1, "no connection to the guest");
+	return fd;
+}
+
+static int host_accept(struct bench *b)
+{
+	int fd = accept4(b->listening, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		err(1, "accept");
+	return fd;
+}
+
+static _Noreturn void *host_connects(void *arg)
+{
+	for (;;) {
+		close(host_connect(arg));
+		host_counts(arg, 1);
+	}
+}
+
+static _Noreturn void *host_accepts(void *arg)
+{
+	char byte;
+
+	for (;;) {
+		int fd = host_accept(arg);
+
+		if (read(fd, &byte, 1) > 0)
+			errx(1, "a byte that nobody sent");
+		close(fd);
+	}
+}
+
+static void read_all(struct bench *b, int fd)
+{
+	static char bytes[CHUNK];
+	uint64_t rest = 0;
+	ssize_t n;
+
+	while ((n = read(fd, bytes, sizeof(bytes))) > 0) {
+		rest += (uint64_t)n;
+		host_counts(b, rest / KIB);
+		rest %= KIB;
+	}
+}
+
+static void *host_reads(void *arg)
+{
+	read_all(arg, host_accept(arg));
+	return NULL;
+}
+
+static void write_always(int fd)
+{
+	static char bytes[CHUNK];
+
+	while (write(fd, bytes, sizeof(bytes)) > 0)
+		;
+}
+
+static void *host_writes(void *arg)
+{
+	write_always(host_connect(arg));
+	return NULL;
+}
+
+static void echo(int fd)
+{
+	char byte;
+
+	while (read(fd, &byte, 1) == 1 && write(fd, &byte, 1) == 1)
+		;
+}
+
+static void *host_echoes(void *arg)
+{
+	echo(host_accept(arg));
+	return NULL;
+}
+
+/* Without a device */
+
+static void *bare_reads(void *arg)
+{
+	read_all(arg, ((struct bench *)arg)->bare[1]);
+	return NULL;
+}
+
+static void *bare_writes(void *arg)
+{
+	write_always(((struct bench *)arg)->bare[1]);
+	return NULL;
+}
+
+static void *bare_echoes(void *arg)
+{
+	echo(((struct bench *)arg)->bare[1]);
+	return NULL;
+}
+
+static void bare_connect(struct bench *b)
+{
+	struct sockaddr_un a = address(b, "");
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char byte;
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		err(1, "connect");
+	shutdown(fd, SHUT_WR);
+	if (read(fd, &byte, 1) != 0)
+		errx(1, "a byte that nobody sent");
+	close(fd);
+	b->n_guest++;
+}
+
+static void bare_send(struct bench *b)
+{
+	static char bytes[CHUNK];
+
+	if (write(b->bare[0], bytes, sizeof(bytes)) < 0)
+		err(1, "write");
+}
+
+static void bare_receive(struct bench *b)
+{
+	static char bytes[RX_LEN - sizeof(struct virtio_vsock_hdr)];
+	static uint64_t rest;
+	ssize_t n = read(b->bare[0], bytes, sizeof(bytes));
+
+	if (n < 0)
+		err(1, "read");
+	rest += (uint64_t)n;
+	b->n_guest += rest / KIB;
+	rest %= KIB;
+}
+
+static void bare_round_trip(struct bench *b)
+{
+	uint64_t started = measure_now_ns();
+	char byte = 0;
+
+	if (write(b->bare[0], &byte, 1) != 1 || read(b->bare[0], &byte, 1) != 1)
+		err(1, "round trip");
+	measure_count(&b->m, 1, started, measure_now_ns());
+}
+
+/* Rows */
+
+static const struct row rows[] = {
+	{ "connect-host", true, guest_waits, host_connects, bare_connect, host_accepts },
+	{ "connect-guest", false, guest_connects, host_accepts, bare_connect, host_accepts },
+	{ "stream-out-64k", false, guest_sends, host_reads, bare_send, bare_reads },
+	{ "stream-in-4k", true, guest_receives, host_writes, bare_receive, bare_writes },
+	{ "round-trip-1", false, guest_echoes, host_echoes, bare_round_trip, bare_echoes },
+};
+
+/* What was counted since the last time, by whichever end counts. */
+static void count(struct bench *b, uint64_t now)
+{
+	uint64_t n = __atomic_load_n(&b->n_host, __ATOMIC_RELAXED) + b->n_guest;
+
+	if (n != b->n_seen)
+		measure_count(&b->m, n - b->n_seen, now, now);
+	b->n_seen = n;
+}
+
+static void start_host(struct bench *b, void *(*run)(void *arg))
+{
+	pthread_t thread;
+	int r = pthread_create(&thread, NULL, run, b);
+
+	if (r != 0)
+		errx(1, "no thread: %s", strerror(r));
+}
+
+static void run_bare(struct bench *b)
+{
+	uint64_t now;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, b->bare) < 0)
+		err(1, "socketpair");
+	listen_for_guest(b);
+	start_host(b, b->row->bare_host);
+	do {
+		b->row->bare(b);
+		now = measure_now_ns();
+		count(b, now);
+	} while (measure_goes_on(&b->m, now));
+}
+
+static void run_device(struct bench *b)
+{
+	uint64_t now;
+
+	begin_session(b);
+	listen_for_guest(b);
+	start_host(b, b->row->host);
+	if (!b->row->by_host)
+		ask(b);
+	do {
+		unsigned n = take_rx(b);
+
+		b->row->guest(b);
+		if (n == 0)
+			doze(b);
+		now = measure_now_ns();
+		count(b, now);
+		if ((b->peer.over || !b->peer.open) && b->m.measuring && b->m.n_done == 0 &&
+		    now - b->m.begin_ns > UINT64_C(400000000))
+			errx(1, "%s: the connection has ended", b->row->name);
+	} while (measure_goes_on(&b->m, now));
+}
+
+static const struct row *row_by_name(const char *name)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return &rows[i];
+	errx(2, "no row %s", name);
+}
+
+static void take_pid(struct measure *m, const char *text)
+{
+	for (unsigned i = 0; i < MEASURE_MAX_PIDS; i++)
+		if (!m->pids[i]) {
+			m->pids[i] = atoi(text);
+			return;
+		}
+	errx(2, "too many --pid");
+}
+
+int main(int argc, char **argv)
+{
+	static struct bench b = { .m.seconds = 1, .next_port = FIRST_PORT };
+	static const struct option options[] = {
+		{ "row", required_argument, NULL, 'r' },
+		{ "uds", required_argument, NULL, 'u' },
+		{ "pid", required_argument, NULL, 'p' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "bare", no_argument, NULL, 'b' },
+		{ "seconds", required_argument, NULL, 't' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+		switch (c) {
+		case 'r':
+			b.row = row_by_name(optarg);
+			break;
+		case 'u':
+			b.uds = optarg;
+			break;
+		case 'p':
+			take_pid(&b.m, optarg);
+			break;
+		case 's':
+			b.socket = optarg;
+			break;
+		case 'b':
+			b.socket = NULL;
+			break;
+		case 't':
+			b.m.seconds = atof(optarg);
+			break;
+		default:
+			return 2;
+		}
+	if (!b.row || !b.uds || !b.socket != !b.m.pids[0])
+		errx(2, "usage: frontend-bench-vsock --row=NAME --uds=PATH "
+			"(--socket=PATH --pid=PID...|--bare) [--seconds=S]");
+	if (b.socket)
+		run_device(&b);
+	else
+		run_bare(&b);
+	measure_report(&b.m);
+	fflush(stdout);
+	_exit(0); /* the host program's thread is in a system call */
+}
