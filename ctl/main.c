@@ -9,8 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
@@ -127,7 +130,26 @@ static const char **host_words(const struct ctl *ctl, const struct verb *verb, i
 	return words;
 }
 
-/* ssh's exit status is the other vmdevctl's. Only returns if it did not come to that. */
+/* ssh's exit status is the other vmdevctl's, or one that no vmdevctl has: ssh has said why. */
+static enum ctl_exit run_ssh(const char **words)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+		execvp("ssh", (char *const *)(uintptr_t)words);
+		ctl_error("--host: ssh cannot be run: %s", error_text(errno));
+		_exit(CTL_FAILED);
+	}
+	while (pid > 0 && waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return CTL_FAILED;
+	if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) > CTL_NOT_PERMITTED)
+		return CTL_FAILED;
+	return (enum ctl_exit)WEXITSTATUS(status);
+}
+
 static enum ctl_exit run_on_host(const struct ctl *ctl, const struct verb *verb, int argc,
 				 char **argv)
 {
@@ -139,11 +161,11 @@ static enum ctl_exit run_on_host(const struct ctl *ctl, const struct verb *verb,
 	if (exit)
 		return exit;
 	words = host_words(ctl, verb, argc, argv);
-	if (words)
-		execvp("ssh", (char *const *)(uintptr_t)words);
-	ctl_error("--host: ssh cannot be run: %s", error_text(errno));
+	if (!words)
+		return CTL_FAILED;
+	exit = run_ssh(words);
 	free(words);
-	return CTL_FAILED;
+	return exit;
 }
 
 /* ---- here ---- */
