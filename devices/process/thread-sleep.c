@@ -90,10 +90,13 @@ bool thread_look_longer(struct thread *t)
 	return false;
 }
 
-/* A sleep that a longer look would have saved makes the next look longer, one in vain shorter. */
+/*
+ * A sleep that a longer look would have saved makes the next look longer, one in vain shorter. What
+ * a look does not see, such as a host socket, it only delays.
+ */
 static void learn(struct thread *t, uint64_t slept_ns)
 {
-	if (slept_ns < POLL_MAX_NS)
+	if (slept_ns < POLL_MAX_NS && anything_new(t))
 		t->poll_ns = t->poll_ns < POLL_MIN_NS ? POLL_MIN_NS : t->poll_ns * 2;
 	else
 		t->poll_ns /= 2;
