@@ -34,6 +34,7 @@ enum way {
 enum {
 	N_KILLS = 10, /* each way */
 	IN_A_ROW = 3,
+	MORE_TRIES = 6,
 	SENDING_LOOKS = 5000,  /* for a frame on the wire */
 	FILLING_LOOKS = 20000, /* for a buffer that is being filled */
 	LOST_ON_TAP = 1,       /* the frame in hand, which a tap does not keep */
@@ -98,7 +99,7 @@ static void script(void *arg)
 	ns_run(arg);
 }
 
-static enum trial_verdict run(const struct trial *t)
+static enum trial_verdict run_once(const struct trial *t)
 {
 	const char *env[] = { t->point, NULL };
 	const char *args[NW_ARGS + 4] = { "--mtu=9000", "--restart-limit=1000000",
@@ -134,6 +135,17 @@ static enum trial_verdict run(const struct trial *t)
 	status = trial_in_child(script, &s);
 	v = trial_judge(t, &b, status, status == 0 && backend_alive(&b), *n_killed);
 	nw_close(&wire);
+	return v;
+}
+
+/* Whether a kill hits what makes a successor pass the point is a matter of microseconds. */
+static enum trial_verdict run(const struct trial *t)
+{
+	enum trial_verdict v = run_once(t);
+
+	for (unsigned i = 0;
+	     i < MORE_TRIES && v == TRIAL_NOT_REACHED && t->way == PORT_AFTER_DEATHS; i++)
+		v = run_once(t);
 	return v;
 }
 
