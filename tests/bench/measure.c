@@ -27,7 +27,7 @@ uint64_t measure_now_ns(void)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
-static uint64_t cpu_ns(const struct measure *m)
+uint64_t measure_cpu_ns(const struct measure *m)
 {
 	uint64_t sum = 0;
 	clockid_t clock;
@@ -38,19 +38,24 @@ static uint64_t cpu_ns(const struct measure *m)
 	return sum;
 }
 
+void measure_reset(struct measure *m)
+{
+	m->n_done = m->n_timed = 0;
+	memset(m->buckets, 0, sizeof(m->buckets));
+}
+
 bool measure_goes_on(struct measure *m, uint64_t now)
 {
 	if (!m->first_ns)
 		m->first_ns = now;
 	if (!m->measuring && now - m->first_ns > WARM_UP_NS) {
 		m->measuring = true;
-		m->n_done = m->n_timed = 0;
-		memset(m->buckets, 0, sizeof(m->buckets));
+		measure_reset(m);
 		m->begin_ns = now;
-		m->cpu_begin_ns = cpu_ns(m);
+		m->cpu_begin_ns = measure_cpu_ns(m);
 	}
 	if (m->measuring && (double)(now - m->begin_ns) > m->seconds * 1e9) {
-		m->cpu_end_ns = cpu_ns(m);
+		m->cpu_end_ns = measure_cpu_ns(m);
 		m->end_ns = now;
 		return false;
 	}
@@ -66,7 +71,7 @@ void measure_count(struct measure *m, uint64_t n, uint64_t started_ns, uint64_t 
 	m->n_done += n;
 }
 
-static double percentile_us(const struct measure *m, double p)
+double measure_percentile_us(const struct measure *m, double p)
 {
 	uint64_t sum = 0, i;
 
@@ -85,5 +90,5 @@ void measure_report(const struct measure *m)
 	printf("{\"requests\":%lu,\"seconds\":%.3f,\"per_second\":%.1f,\"cpu_us\":%.4f,"
 	       "\"latency_us\":{\"p50\":%.1f,\"p99\":%.1f}}\n",
 	       m->n_done, seconds, n / seconds, (double)(m->cpu_end_ns - m->cpu_begin_ns) / n / 1e3,
-	       percentile_us(m, 0.5), percentile_us(m, 0.99));
+	       measure_percentile_us(m, 0.5), measure_percentile_us(m, 0.99));
 }

@@ -30,5 +30,10 @@ bool measure_goes_on(struct measure *m, uint64_t now);
 /* n units of work are done, begun at started_ns. */
 void measure_count(struct measure *m, uint64_t n, uint64_t started_ns, uint64_t now);
 
+/* For who measures by himself: nothing is done or timed yet; CPU so far; of what was timed. */
+void measure_reset(struct measure *m);
+uint64_t measure_cpu_ns(const struct measure *m);
+double measure_percentile_us(const struct measure *m, double p);
+
 /* One JSON object, on a line of its own. */
 void measure_report(const struct measure *m);

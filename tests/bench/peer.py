@@ -19,7 +19,9 @@ PEERS = {
     'qemu-storage-daemon': (('qemu-utils', 'qemu-system-common'), 'usr/bin/qemu-storage-daemon'),
     'virtiofsd': (('virtiofsd',), 'usr/libexec/virtiofsd'),
     'vhost-device-vsock': (('vhost-device-vsock',), 'usr/bin/vhost-device-vsock'),
+    'dpdk-testpmd': (('dpdk-dev',), 'usr/bin/dpdk-testpmd'),
 }
+VERSION_WORDS = {'dpdk-testpmd': ['-v', '--no-huge', '--in-memory', '--no-pci', '-m', '64', '--', '--help']}
 LIBRARY_DIRS = ('usr/lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu', 'usr/lib', 'usr/lib64')
 
 
@@ -28,7 +30,9 @@ class PeerError(Exception):
 
 
 def version_of(program):
-    done = subprocess.run([program, '--version'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    # testpmd would begin to work if it were not asked for help.
+    words = VERSION_WORDS.get(os.path.basename(program), ['--version'])
+    done = subprocess.run([program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True)
     found = re.search(r'\d+(\.\d+)+', done.stdout)
     if done.returncode != 0 or not found:
@@ -109,3 +113,7 @@ def virtiofsd(which):
 
 def vhost_device_vsock(which):
     return get('vhost-device-vsock', which)
+
+
+def testpmd(which):
+    return get('dpdk-testpmd', which)
