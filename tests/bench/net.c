@@ -33,6 +33,7 @@
 
 enum {
 	WINDOW = 512,
+	LONG_WINDOW = 8, /* of frames to be cut up: five fill a receive queue */
 	LOST_NS = 5000000, /* what has not come after this does not come */
 	WARM_UP_NS = 20000000,
 };
@@ -112,10 +113,12 @@ static uint64_t count_tx(const struct bench *b)
 
 static void step_rx(struct bench *b, uint64_t now)
 {
-	uint64_t n = due(b, now, WINDOW);
+	bool is_long = b->len > NET_MTU_FRAME;
+	uint32_t batch = is_long ? LONG_WINDOW / 2 : NET_BATCH;
+	uint64_t n = due(b, now, is_long ? LONG_WINDOW : WINDOW);
 
-	if (n >= NET_BATCH / 2)
-		b->n_sent += net_host_send(&b->host, n > NET_BATCH ? NET_BATCH : (uint32_t)n);
+	if (n >= batch / 2)
+		b->n_sent += net_host_send(&b->host, n > batch ? batch : (uint32_t)n);
 	if (b->bare)
 		arrived(b, __atomic_load_n(b->child.n_done, __ATOMIC_ACQUIRE) - b->n_done, now);
 	else
