@@ -322,6 +322,7 @@ static bool place(struct net *net, struct thread *t, struct vring *r, uint32_t l
 	uint32_t n_iov;
 
 	rx->waiting_len = 0;
+	queue_await_more(&r->queue, 0);
 	window_fill(net, rx, r, net->hdr_len + len);
 	if (rx->room < net->hdr_len + len) {
 		if (!net->mergeable || window_full(rx) || r->queue.broken) {
@@ -330,6 +331,7 @@ static bool place(struct net *net, struct thread *t, struct vring *r, uint32_t l
 		}
 		rx->waiting_len = len;
 		rx->direct_len = direct_len;
+		queue_await_more(&r->queue, rx->n - rx->first);
 		return false;
 	}
 	iov = window_iov(rx, &n_iov);
@@ -447,6 +449,8 @@ static enum rx_step rx_one(struct net *net, struct thread *t, struct vring *r, u
 		thread_retry(t, wait_ns);
 		return RX_LIMIT;
 	}
+	if (rx->waiting_len > 0 && queue_n_new(&r->queue) == 0)
+		return RX_NO_BUFFERS;
 	if (rx->waiting_len > 0)
 		return place(net, t, r, rx->waiting_len, rx->direct_len) ? RX_GOT : RX_NO_BUFFERS;
 	window_fill(net, rx, r, offer_len(net, rx));

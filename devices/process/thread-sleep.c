@@ -65,7 +65,7 @@ static bool anything_new(struct thread *t)
 	if (t->n_soon > 0 && uring_has_completions(&t->aside))
 		return true;
 	for (uint32_t i = 0; i < t->n_vrings; i++)
-		if (thread_awaits(t, t->vrings[i]) && queue_n_available(&t->vrings[i]->queue) > 0)
+		if (thread_awaits(t, t->vrings[i]) && queue_n_new(&t->vrings[i]->queue) > 0)
 			return true;
 	return pending(t, false);
 }

@@ -364,17 +364,18 @@ bool queue_should_signal(struct queue *q)
 bool queue_enable_notify(struct queue *q)
 {
 	uint16_t *word = q->event_idx ? queue_avail_event(q) : &q->used->flags;
+	uint16_t seen = (uint16_t)(q->last_avail + q->n_too_few);
 
 	if (q->broken)
 		return false;
-	__atomic_store_n(word, q->event_idx ? q->last_avail : 0, __ATOMIC_RELAXED);
+	__atomic_store_n(word, q->event_idx ? seen : 0, __ATOMIC_RELAXED);
 	queue_log_used(q, word, sizeof(*word));
 	/*
 	 * Full barrier between the write of what we want and the last look at avail.idx; pairs
 	 * with the driver's, between the write of avail.idx and the read of that (§2.7.13.4.1).
 	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return __atomic_load_n(&q->avail->idx, __ATOMIC_RELAXED) != q->last_avail;
+	return __atomic_load_n(&q->avail->idx, __ATOMIC_RELAXED) != seen;
 }
 
 void queue_disable_notify(struct queue *q)

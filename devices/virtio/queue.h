@@ -78,6 +78,7 @@ struct queue {
 	uint16_t last_avail;	 /* next entry of the available ring to read */
 	uint16_t avail_seen;	 /* avail.idx as loaded last: entries up to it may be read */
 	uint16_t looked_ahead;	 /* entries up to it are on their way into the cache */
+	uint16_t n_too_few;	 /* available and not sufficient: queue_await_more() */
 	uint16_t used_idx;	 /* what the driver sees */
 	uint16_t n_pushed;	 /* pushed, not yet published */
 	uint16_t signalled_used; /* used_idx when queue_should_signal() last answered */
@@ -165,6 +166,15 @@ bool queue_should_signal(struct queue *q);
 bool queue_enable_notify(struct queue *q);
 void queue_disable_notify(struct queue *q);
 
+/*
+ * The next n chains, all that have been looked at, do not suffice for what there is to do: from
+ * now on more of them are awaited (queue_enable_notify(), queue_n_new()). 0: any will do again.
+ */
+static inline void queue_await_more(struct queue *q, uint32_t n)
+{
+	q->n_too_few = (uint16_t)n;
+}
+
 /* What the driver has made available so far, as it counts. Only a look, unchecked. */
 static inline uint16_t queue_avail_idx(const struct queue *q)
 {
@@ -175,6 +185,12 @@ static inline uint16_t queue_avail_idx(const struct queue *q)
 static inline uint16_t queue_n_available(const struct queue *q)
 {
 	return (uint16_t)(queue_avail_idx(q) - q->last_avail);
+}
+
+/* Of these, how many are worth another look? */
+static inline uint16_t queue_n_new(const struct queue *q)
+{
+	return (uint16_t)(queue_n_available(q) - q->n_too_few);
 }
 
 /* Is head taken and not pushed? head is < size. */

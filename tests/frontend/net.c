@@ -318,6 +318,47 @@ static void frames_come(void)
 		      received(frame, sizeof(frame)));
 }
 
+/* What is given back until no more comes: bytes, the kernel's own frames among them. */
+static uint32_t drain(void)
+{
+	struct fe_used used;
+	uint32_t len = 0;
+
+	for (int i = 0; i < 4; i++) {
+		for (; fe_queue_pop(&fe.queues[RX], &used); i = 0)
+			len += used.len;
+		fe_queue_wait(&fe.queues[RX], 50);
+	}
+	return len;
+}
+
+/* With some buffers, and too few of them, there is nothing to do for the worker. */
+static void a_long_frame_waits_asleep(void)
+{
+	static uint8_t frame[9014] = "\x52\x54\0\0\0\1\x02\0\0\0\0\2\x88\xb5";
+	pid_t worker = backend_worker(keeper);
+	unsigned n;
+	double cpu;
+
+	take_all();
+	n = fe_queue_outstanding(&fe.queues[RX]) - 2;
+	for (unsigned i = 0; i < n; i++)
+		if (send(packets, frame, 60, 0) != 60)
+			break;
+	drain();
+	claim("short frames use up all buffers but two",
+	      fe_queue_outstanding(&fe.queues[RX]) <= 2);
+	claim("a long one is sent", send(packets, frame, sizeof(frame), 0) == sizeof(frame));
+	usleep(50000);
+	cpu = cpu_of(worker);
+	usleep(300000);
+	claim("for which the driver has too few: it waits", drain() == 0);
+	claim("asleep", cpu_of(worker) - cpu < 0.1);
+	offer_buffers();
+	claim("and comes with the next buffers", drain() >= HDR + sizeof(frame));
+	take_all();
+}
+
 static void a_death_changes_nothing(void)
 {
 	pid_t worker = backend_worker(keeper);
@@ -532,6 +573,7 @@ int main(int argc, char **argv)
 	frames_arrive();
 	nonsense_does_not();
 	frames_come();
+	a_long_frame_waits_asleep();
 	for (int i = 0; i < 3; i++)
 		a_death_changes_nothing();
 	the_front_end_says_the_mtu();
