@@ -33,7 +33,7 @@
 
 enum {
 	WINDOW = 512,
-	LONG_WINDOW = 8, /* of frames to be cut up: five fill a receive queue */
+	LONG_WINDOW = 8,   /* of frames to be cut up: five fill a receive queue */
 	LOST_NS = 5000000, /* what has not come after this does not come */
 	WARM_UP_NS = 20000000,
 };

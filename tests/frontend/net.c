@@ -346,8 +346,7 @@ static void a_long_frame_waits_asleep(void)
 		if (send(packets, frame, 60, 0) != 60)
 			break;
 	drain();
-	claim("short frames use up all buffers but two",
-	      fe_queue_outstanding(&fe.queues[RX]) <= 2);
+	claim("short frames use up all buffers but two", fe_queue_outstanding(&fe.queues[RX]) <= 2);
 	claim("a long one is sent", send(packets, frame, sizeof(frame), 0) == sizeof(frame));
 	usleep(50000);
 	cpu = cpu_of(worker);
