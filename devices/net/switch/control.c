@@ -65,18 +65,17 @@ bool control_parse(struct control_message *m, const void *bytes, size_t len)
 	}
 }
 
+/* The kernel hands over all descriptors of a message in one header. */
 static uint32_t collect_fds(struct msghdr *h, int *fds)
 {
+	const struct cmsghdr *c = CMSG_FIRSTHDR(h);
 	uint32_t n = 0;
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0);
-		     at += sizeof(int))
-			if (n < CONTRACT_SWITCH_MAX_FDS)
-				memcpy(&fds[n++], CMSG_DATA(c) + at, sizeof(int));
-	}
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+		return 0;
+	for (size_t at = CMSG_LEN(0); at + sizeof(int) <= c->cmsg_len; at += sizeof(int))
+		if (n < CONTRACT_SWITCH_MAX_FDS)
+			memcpy(&fds[n++], CMSG_DATA(c) + at - CMSG_LEN(0), sizeof(int));
 	return n;
 }
 
