@@ -210,11 +210,19 @@ static int parse_options(struct ctl *ctl, int argc, char **argv)
 }
 
 /* No option is taken and then ignored. */
-static enum ctl_exit check_usage(const struct ctl *ctl, const struct verb *verb, int n_args)
+static enum ctl_exit check_usage(const struct ctl *ctl, const struct verb *verb, int n_args,
+				 char **args)
 {
 	if (n_args < verb->min_args || (verb->max_args >= 0 && n_args > verb->max_args)) {
 		ctl_error("usage: vmdevctl %s%s%s", verb->name, verb->args[0] ? " " : "",
 			  verb->args);
+		return CTL_USAGE;
+	}
+	for (int i = 0; i < n_args; i++) {
+		if (args[i][0])
+			continue;
+		ctl_error("%s: an empty argument names nothing; usage: vmdevctl %s %s", verb->name,
+			  verb->name, verb->args);
 		return CTL_USAGE;
 	}
 	if (ctl->json && !verb->takes_json) {
@@ -242,7 +250,7 @@ static enum ctl_exit run(struct ctl *ctl, int argc, char **argv)
 		ctl_error("\"%s\" is no verb; `vmdevctl --help` has them all", argv[0]);
 		return CTL_USAGE;
 	}
-	exit = check_usage(ctl, verb, argc - 1);
+	exit = check_usage(ctl, verb, argc - 1, argv + 1);
 	if (exit)
 		return exit;
 	if (ctl->host)

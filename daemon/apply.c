@@ -311,10 +311,7 @@ static int compare_all(struct apply *a)
 
 static bool holds(const struct entry *e, const struct device_config *config)
 {
-	const struct device_config *holder = device_config(e->device);
-	const struct type *type = type_get(config->type);
-
-	return holder->type == config->type && type->clash && type->clash(holder, config);
+	return type_clash(device_config(e->device), config);
 }
 
 /* A device of ours that this very call stops or removes may have the resource now. */

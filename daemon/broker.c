@@ -13,7 +13,6 @@
 #include "daemon/broker-private.h"
 #include "daemon/lend.h"
 #include "daemon/text.h"
-#include "daemon/type.h"
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
 #include "devices/base/scope.h"
@@ -132,9 +131,25 @@ int broker_set_owner(struct broker *b, const struct socket_config *owner, char *
 
 /* ---- the launch ---- */
 
+/* RUNTIME/VM/NAME: that directory is made for the device's own socket, before a launch. */
+static bool is_in_own_directory(const struct broker_resource *w)
+{
+	char directory[CONFIG_MAX_SOCKET_PATH];
+	size_t len = (size_t)snprintf(directory, sizeof(directory), "%s/%s/", w->runtime_dir,
+				      w->config->vm);
+
+	return len < sizeof(directory) && strncmp(w->config->uds, directory, len) == 0 &&
+	       !strchr(w->config->uds + len, '/');
+}
+
 int broker_check(const void *what, char **ret_error)
 {
-	return 0;
+	const struct broker_resource *w = what;
+	int r = broker_check_ways(w->config, ret_error);
+
+	if (r == 0 && w->config->uds && !is_in_own_directory(w))
+		r = listener_check(w->config->uds, ret_error);
+	return r;
 }
 
 static int listening_copy(const struct broker *b, unsigned i, int *ret_fd)
@@ -163,7 +178,7 @@ static int channel_make(struct broker *b)
 
 int broker_open(const void *what, uint32_t uid_index, int *ret_fds, char **ret_error)
 {
-	struct broker *b = ((const union type_resource *)what)->broker;
+	struct broker *b = ((const struct broker_resource *)what)->broker;
 	scope_fd int stream = -1, seqpacket = -1;
 	int r = listening_copy(b, 0, &stream);
 

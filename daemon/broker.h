@@ -63,7 +63,13 @@ struct broker *broker_free(struct broker *b);
  */
 int broker_prepare(struct broker *b, const struct device_config *config, char **ret_error);
 
-/* For the launch (launch.h): what is a union type_resource. */
+/* For the launch (launch.h): what is a struct broker_resource. */
+struct broker_resource {
+	struct broker *broker; /* the device's, broker_prepare has been at it; not for the check */
+	const struct device_config *config;
+	const char *runtime_dir;
+};
+
 int broker_check(const void *what, char **ret_error);
 int broker_open(const void *what, uint32_t uid_index, int *ret_fds, char **ret_error);
 

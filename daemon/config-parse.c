@@ -366,34 +366,21 @@ static bool take_devices(struct reader *r, const struct key *key, json_object *v
 
 /* ---- the document ---- */
 
-static bool devices_clash(const struct device_config *a, const struct device_config *b)
-{
-	const struct type *type = type_get(a->type);
-
-	return a->type == b->type && type->clash && type->clash(a, b);
-}
-
 static void tell_clash(struct reader *r, uint32_t id, const struct device_config *a,
 		       const struct device_config *b)
 {
-	if (b->type == DEVICE_TYPE_VSOCK)
-		tell(r, syntax_find(&r->syntax, id, "cid"),
-		     "%" PRIu64 " is the CID of device \"%s\" already; expected one of its own, or "
-		     "\"auto\"",
-		     b->cid, a->name);
-	else if (b->path)
-		tell(r, syntax_find(&r->syntax, id, "path"),
-		     "\"%s\" is the image of device \"%s\" already; expected an image of its own, "
-		     "or \"readonly\": true in both",
-		     b->path, a->name);
-	else
-		tell(r, syntax_find(&r->syntax, id, "tap"),
-		     "\"%s\" is the interface of device \"%s\" already; expected one of its own",
-		     b->tap_name, a->name);
+	const struct type_single *single = type_get(b->type)->single;
+	json_object *value = single->value(b);
+
+	tell(r, syntax_find(&r->syntax, id, single->key),
+	     "%s is %s of device \"%s\" already; expected %s",
+	     json_object_to_json_string_ext(value, JSON_C_TO_STRING_NOSLASHESCAPE), single->what,
+	     a->name, single->expected);
+	json_object_put(value);
 }
 
 /* The document is good so far: every device has what its type requires. */
-static void paths_check(struct reader *r, uint32_t devices_id)
+static void clashes_check(struct reader *r, uint32_t devices_id)
 {
 	struct vm_config *vm = r->vm;
 
@@ -402,7 +389,7 @@ static void paths_check(struct reader *r, uint32_t devices_id)
 			struct device_config *a = &vm->devices[k], *b = &vm->devices[i];
 			uint32_t id;
 
-			if (!devices_clash(a, b))
+			if (!type_clash(a, b))
 				continue;
 			id = syntax_find(&r->syntax, devices_id, b->name);
 			tell_clash(r, id, a, b);
@@ -456,7 +443,7 @@ static void document_parse(struct reader *r, json_object *document)
 		r->vm->name = strdup(string_of(vm));
 	socket_parse(r, document);
 	if (parse_members(r, document_keys, document, 0, r->vm) && r->failure == 0)
-		paths_check(r, syntax_find(&r->syntax, 0, "devices"));
+		clashes_check(r, syntax_find(&r->syntax, 0, "devices"));
 	if (r->errors->n + r->errors->n_more == 0)
 		devices_complete(r);
 }

@@ -222,7 +222,7 @@ static int launch(struct device *d, char **ret_error)
 	spec.listen_fd = d->listen_fd;
 	spec.uid_index = d->uid_index;
 	if (d->broker)
-		texts.resource.broker = d->broker;
+		texts.resource.vsock.broker = d->broker;
 	r = d->host->launch(&spec, &d->launched, ret_error);
 	if (r >= 0)
 		remark_on_policy(d, &spec);

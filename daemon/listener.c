@@ -110,6 +110,12 @@ static bool is_held(int file)
 			   errno == EPROTOTYPE);
 }
 
+static int refuse_place(const char *path, char **ret_error)
+{
+	*ret_error = text_format("%s is there and is no socket; move it away", path);
+	return -EEXIST;
+}
+
 /* May the name be taken? Absent is good, and so is a socket that nobody holds. */
 static int place_check(int dir, const char *name, const char *path, char **ret_error)
 {
@@ -118,10 +124,8 @@ static int place_check(int dir, const char *name, const char *path, char **ret_e
 
 	if (r == -ENOENT)
 		return 0;
-	if (r == -ENOTSOCK) {
-		*ret_error = text_format("%s is there and is no socket; move it away", path);
-		return -EEXIST;
-	}
+	if (r == -ENOTSOCK)
+		return refuse_place(path, ret_error);
 	if (r < 0)
 		return fail(ret_error, r, "look at", path);
 	if (is_held(file)) {
@@ -221,16 +225,33 @@ static void listener_done(struct listener *l)
 	*l = LISTENER_NONE;
 }
 
+static int path_check(const char *path, char **ret_error)
+{
+	if (strlen(path) < sizeof(((struct sockaddr_un *)NULL)->sun_path))
+		return 0;
+	return fail(ret_error, -ENAMETOOLONG, "make the socket", path); /* nobody could connect */
+}
+
+int listener_check(const char *path, char **ret_error)
+{
+	scope_fd int dir = -1, file = -1;
+	int r = path_check(path, ret_error);
+
+	if (r == 0)
+		r = open_directory(path, &dir, ret_error);
+	if (r == 0 && open_socket_file(dir, last_part(path), &file) == -ENOTSOCK)
+		r = refuse_place(path, ret_error);
+	return r;
+}
+
 int listener_open_as(const char *path, const struct socket_config *owner, int type, int backlog,
 		     struct listener *ret, char **ret_error)
 {
 	struct listener l = LISTENER_NONE;
-	int r;
+	int r = path_check(path, ret_error);
 
-	if (strlen(path) >=
-	    sizeof(((struct sockaddr_un *)NULL)->sun_path)) /* nobody could connect */
-		return fail(ret_error, -ENAMETOOLONG, "make the socket", path);
-	r = open_directory(path, &l.dir, ret_error);
+	if (r == 0)
+		r = open_directory(path, &l.dir, ret_error);
 	if (r == 0)
 		r = listen_at(&l, path, owner, type, backlog, ret_error);
 	if (r < 0) {

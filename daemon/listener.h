@@ -45,6 +45,9 @@ struct listener {
 		-1, -1, -1                                                                         \
 	}
 
+/* Could a socket be put there? Changes nothing, and does not ask who holds one that is there. */
+int listener_check(const char *path, char **ret_error);
+
 /* As listener_open, of this type of socket, where so many may wait to be accepted. */
 int listener_open_as(const char *path, const struct socket_config *owner, int type, int backlog,
 		     struct listener *ret, char **ret_error);

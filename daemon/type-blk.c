@@ -67,6 +67,19 @@ static bool clash(const struct device_config *a, const struct device_config *b)
 	return strcmp(a->path, b->path) == 0 && !(a->readonly && b->readonly);
 }
 
+static json_object *path_of(const struct device_config *config)
+{
+	return json_object_new_string(config->path);
+}
+
+static const struct type_single single = {
+	.clash = clash,
+	.key = "path",
+	.what = "the image",
+	.expected = "an image of its own, or \"readonly\": true in both",
+	.value = path_of,
+};
+
 static const struct plan_resource image = { "image", CONTRACT_FD_BLK_IMAGE,
 					    "the disk: the one thing of the host's" };
 
@@ -97,6 +110,6 @@ const struct type type_blk = {
 	.defaults = defaults,
 	.argv = argv,
 	.json = json,
-	.clash = clash,
+	.single = &single,
 	.resource = resource,
 };

@@ -427,6 +427,19 @@ static bool clash(const struct device_config *a, const struct device_config *b)
 	return a->tap_name && b->tap_name && strcmp(a->tap_name, b->tap_name) == 0;
 }
 
+static json_object *tap_of(const struct device_config *config)
+{
+	return json_object_new_string(config->tap_name);
+}
+
+static const struct type_single single = {
+	.clash = clash,
+	.key = "tap",
+	.what = "the interface",
+	.expected = "one of its own",
+	.value = tap_of,
+};
+
 const struct type type_net = {
 	.name = "net",
 	.keys = keys,
@@ -434,7 +447,7 @@ const struct type type_net = {
 	.check = check,
 	.argv = argv,
 	.json = json,
-	.clash = clash,
+	.single = &single,
 	.resource = resource,
 	.release = release,
 };

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "daemon/config-private.h"
+#include "daemon/device.h"
 #include "daemon/type.h"
 #include "devices/process/contract.h"
 
@@ -125,6 +126,19 @@ static bool clash(const struct device_config *a, const struct device_config *b)
 	return a->cid != 0 && a->cid == b->cid;
 }
 
+static json_object *cid_of(const struct device_config *config)
+{
+	return json_object_new_int64((int64_t)config->cid);
+}
+
+static const struct type_single single = {
+	.clash = clash,
+	.key = "cid",
+	.what = "the CID",
+	.expected = "one of its own, or \"auto\"",
+	.value = cid_of,
+};
+
 static const struct plan_resource resources[] = {
 	{ "stream", CONTRACT_FD_VSOCK_STREAM,
 	  "host programs connect here; /dev/null without a uds" },
@@ -137,7 +151,8 @@ static struct launch_resource resource(const struct device_host *host,
 				       const struct device_config *config,
 				       union type_resource *room)
 {
-	room->broker = NULL; /* whoever launches has it */
+	room->vsock = (struct broker_resource){ .config = config,
+						.runtime_dir = host->runtime_dir };
 	return (struct launch_resource){
 		.plan = { .ids = PLAN_IDS_ONE,
 			  .fd_limit = CONTRACT_FD_LIMIT_VSOCK,
@@ -145,7 +160,7 @@ static struct launch_resource resource(const struct device_host *host,
 			  .n_resources = sizeof(resources) / sizeof(resources[0]) },
 		.check = broker_check,
 		.open = broker_open,
-		.what = room,
+		.what = &room->vsock,
 	};
 }
 
@@ -156,6 +171,6 @@ const struct type type_vsock = {
 	.check = check,
 	.argv = argv,
 	.json = json,
-	.clash = clash,
+	.single = &single,
 	.resource = resource,
 };

@@ -13,6 +13,13 @@ const struct type *type_get(enum device_type type)
 	return types[type];
 }
 
+bool type_clash(const struct device_config *a, const struct device_config *b)
+{
+	const struct type_single *single = type_get(a->type)->single;
+
+	return a->type == b->type && single && single->clash(a, b);
+}
+
 void json_put_text(json_object *object, const char *key, const char *text)
 {
 	json_object_object_add(object, key, text && text[0] ? json_object_new_string(text) : NULL);

@@ -35,9 +35,20 @@ struct type_port {
 union type_resource {
 	struct resource_image image;
 	struct tree tree;
-	struct broker *broker; /* the device's; NULL where it is only checked */
+	struct broker_resource vsock;
 	struct tap tap;
 	struct type_port port;
+};
+
+/* What one device at the most may have while it runs, and how a document is told so. */
+struct type_single {
+	/* The two may not both run: two writers of one image. */
+	bool (*clash)(const struct device_config *a, const struct device_config *b);
+	const char *key;      /* where the document says it */
+	const char *what;     /* "the image" */
+	const char *expected; /* the accepted form */
+	/* What the document says there; the caller puts it. */
+	json_object *(*value)(const struct device_config *config);
 };
 
 struct type {
@@ -49,8 +60,7 @@ struct type {
 	const char *(*check)(const struct device_config *config);
 	void (*argv)(const struct device_config *config, struct argv *argv);
 	void (*json)(const struct device_config *config, json_object *object);
-	/* May not both run: two writers of one image. NULL: any two may. */
-	bool (*clash)(const struct device_config *a, const struct device_config *b);
+	const struct type_single *single; /* NULL: any two may run */
 	struct launch_resource (*resource)(const struct device_host *host,
 					   const struct device_config *config,
 					   union type_resource *room);
@@ -61,6 +71,9 @@ struct type {
 
 /* NULL: this version has no such type. */
 const struct type *type_get(enum device_type type);
+
+/* They are of one type, and may not both run. */
+bool type_clash(const struct device_config *a, const struct device_config *b);
 
 extern const struct type type_blk, type_fs, type_net, type_vsock;
 

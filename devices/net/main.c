@@ -121,7 +121,7 @@ int main(int argc, char **argv)
 					    .speed = NET_SPEED_UNKNOWN };
 	static struct program program = {
 		.type = "net",
-		.capabilities = "{\"type\": \"net\"}",
+		.capabilities = "{\"type\": \"net\", \"features\": []}",
 		.options = rows,
 		.config = &config,
 		.fd_limit = CONTRACT_FD_LIMIT,

@@ -166,7 +166,7 @@ static const struct options_row shared[] = {
 	{ "socket-path", "PATH", "listen on this Unix socket", set_socket_path },
 	{ "fd", "N", "use this socket, listening or connected", set_fd },
 	{ "name", "VM/DEVICE", "name in log records", set_name },
-	{ "queues", "N", "number of virtqueues, 1 to 64 (default 1)", set_queues },
+	{ "queues", "N", "queues for the guest, of net: pairs (default 1, at most 64 or fewer)", set_queues },
 	{ "queue-size", "N", "largest virtqueue, a power of 2 from 4 to 1024 (default 256)",
 	  set_queue_size },
 	{ "restart-limit", "N", "crashes in an interval after which to give up (default 10)",

@@ -31,7 +31,6 @@
 
 #include "daemon/broker.h"
 #include "daemon/config.h"
-#include "daemon/type.h"
 #include "devices/base/fd.h"
 #include "devices/base/wire.h"
 #include "devices/process/contract.h"
@@ -54,7 +53,7 @@ static int nobody(void *arg, const struct broker_call *call, int fd)
 
 static void start(struct fixture *f)
 {
-	union type_resource resource = { .broker = f->broker };
+	struct broker_resource resource = { .broker = f->broker };
 	char *error = NULL;
 	int fds[3];
 

@@ -11,7 +11,6 @@
 
 #include "daemon/broker.h"
 #include "daemon/config.h"
-#include "daemon/type.h"
 #include "devices/base/fd.h"
 #include "devices/base/wire.h"
 #include "devices/process/contract.h"
@@ -66,7 +65,7 @@ static void set_up(void)
 
 static void start(void)
 {
-	union type_resource resource = { .broker = broker };
+	struct broker_resource resource = { .broker = broker };
 	char *error = NULL;
 	int fds[3];
 
