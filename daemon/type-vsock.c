@@ -151,8 +151,8 @@ static struct launch_resource resource(const struct device_host *host,
 				       const struct device_config *config,
 				       union type_resource *room)
 {
-	room->vsock = (struct broker_resource){ .config = config,
-						.runtime_dir = host->runtime_dir };
+	room->vsock =
+		(struct broker_resource){ .config = config, .runtime_dir = host->runtime_dir };
 	return (struct launch_resource){
 		.plan = { .ids = PLAN_IDS_ONE,
 			  .fd_limit = CONTRACT_FD_LIMIT_VSOCK,
