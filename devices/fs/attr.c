@@ -23,9 +23,9 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/error.h"
-#include "devices/base/scope.h"
 #include "devices/fs/creds.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/operation.h"
 #include "devices/fs/proto.h"
 #include "devices/fs/xattr.h"
@@ -153,7 +153,7 @@ static int subject_stat(const struct subject *s, int flags, struct statx *ret)
 
 	if (fd < 0)
 		return fd;
-	return errno_or(statx(fd, "", AT_EMPTY_PATH | flags, ATTR_STATX_MASK, ret));
+	return errno_or(HOST(statx(fd, "", AT_EMPTY_PATH | flags, ATTR_STATX_MASK, ret)));
 }
 
 static int reply_attr(const struct subject *s)
@@ -252,14 +252,14 @@ static int set_mode(const struct subject *s, mode_t mode)
 	int fd;
 
 	if (s->handle)
-		return errno_or(fchmod(s->handle->fd, mode & 07777));
+		return errno_or(HOST(fchmod(s->handle->fd, mode & 07777)));
 	fd = inode_fd(s->rq->fs, s->inode);
 	if (fd < 0)
 		return fd;
 	if (inode_type(s->rq->fs, s->inode) == S_IFLNK)
 		return -EOPNOTSUPP;
 	snprintf(name, sizeof(name), "%d", fd);
-	return errno_or(fchmodat(s->rq->fs->proc_fd, name, mode & 07777, 0));
+	return errno_or(HOST(fchmodat(s->rq->fs->proc_fd, name, mode & 07777, 0)));
 }
 
 static int set_owner(const struct subject *s, const struct fuse_setattr_in *in)
@@ -270,7 +270,7 @@ static int set_owner(const struct subject *s, const struct fuse_setattr_in *in)
 
 	if (fd < 0)
 		return fd;
-	r = errno_or(fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
+	r = errno_or(HOST(fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)));
 	if (r == 0)
 		xattr_capabilities_end(s->rq->fs, fd);
 	return r;
@@ -293,12 +293,12 @@ static int set_size(const struct subject *s, const struct fuse_setattr_in *in)
 		return fd;
 	creds_kill_begin(&kill, s->rq, fd, in->valid & FATTR_KILL_SUIDGID);
 	/* Beyond what an off_t holds it is negative, and refused. */
-	r = errno_or(ftruncate(fd, (off_t)in->size));
+	r = errno_or(HOST(ftruncate(fd, (off_t)in->size)));
 	creds_kill_end(&kill);
 	if (r == 0)
 		xattr_capabilities_end(s->rq->fs, fd);
 	if (!s->handle || fd != s->handle->fd)
-		fd_close(fd);
+		host_close(fd);
 	return r;
 }
 
@@ -330,7 +330,7 @@ static int set_times(const struct subject *s, const struct fuse_setattr_in *in)
 			    in->mtimensec, &ts[1]);
 	if (r < 0 || fd < 0)
 		return r < 0 ? r : fd;
-	return errno_or(utimensat(fd, "", ts, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
+	return errno_or(HOST(utimensat(fd, "", ts, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)));
 }
 
 static int set_all(const struct subject *s, const struct fuse_setattr_in *in)
@@ -420,7 +420,7 @@ static int reply_statfs(const struct subject *s)
 
 	if (fd < 0)
 		return fd;
-	if (fstatfs(fd, &st) < 0)
+	if (HOST(fstatfs(fd, &st)) < 0)
 		return -errno;
 	out.st = (struct fuse_kstatfs){
 		.blocks = st.f_blocks,
@@ -455,7 +455,7 @@ static int reply_link(const struct subject *s)
 		return fd;
 	if (inode_type(s->rq->fs, s->inode) != S_IFLNK)
 		return -EINVAL;
-	len = readlinkat(fd, "", (char *)s->rq->payload, PATH_MAX);
+	len = HOST(readlinkat(fd, "", (char *)s->rq->payload, PATH_MAX));
 	if (len < 0)
 		return -errno;
 	return request_reply(s->rq, s->rq->payload, (uint32_t)len);

@@ -24,6 +24,7 @@
 #include "devices/base/fd.h"
 #include "devices/fs/creds.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/make.h"
 #include "devices/fs/open.h"
 #include "devices/fs/operation.h"
@@ -98,7 +99,7 @@ static int look_up_new(struct make *m, struct inode **ret, struct statx *ret_sta
 
 	if (!m->name)
 		return inode_look_up_fd(m->rq, m->fd, ret, ret_stat);
-	r = fd_stat(m->fd, &made);
+	r = HOST(fd_stat(m->fd, &made));
 	if (r < 0)
 		return r;
 	r = inode_look_up_new(m->rq, m->parent, m->name, ret, ret_stat);
@@ -126,13 +127,13 @@ static int finish_new(struct make *m)
 
 	r = look_up_new(m, &i, &st);
 	if (r < 0) {
-		close(m->fd);
+		host_close(m->fd);
 		return r;
 	}
 	CRASH_POINT("fs.create.looked_up");
 	direct = m->flags & O_DIRECT ? inode_reopen(m->rq->fs, i, m->flags & ~O_TRUNC) : -1;
 	if (direct >= 0) {
-		close(m->fd);
+		host_close(m->fd);
 		m->fd = direct;
 	}
 	r = finish(m, m->fd, i, &st);
@@ -180,7 +181,7 @@ static int act_create(struct make *m)
 {
 	int flags = (m->flags & ~(O_TRUNC | O_DIRECT)) | O_CREAT | O_EXCL | O_NOFOLLOW;
 
-	m->fd = openat(m->dir, m->name, flags, (mode_t)make_mode(m) & 07777);
+	m->fd = HOST(openat(m->dir, m->name, flags, (mode_t)make_mode(m) & 07777));
 	return m->fd < 0 ? -errno : 0;
 }
 
@@ -197,7 +198,7 @@ static int create(struct make *m, bool exclusive)
 		return finish_existing(m, m->flags);
 	if (r < 0) {
 		if (m->fd >= 0)
-			close(m->fd); /* it could not be labelled */
+			host_close(m->fd); /* it could not be labelled */
 		return r;
 	}
 	return m->fd >= 0 ? finish_new(m) : finish_existing(m, m->flags & ~O_TRUNC);
@@ -246,7 +247,7 @@ static int act_tmpfile(struct make *m)
 
 	if (REQUEST_ARGS(m->rq, fuse_create_in)->flags & O_EXCL)
 		flags |= O_EXCL;
-	m->fd = openat(m->dir, ".", flags | O_TMPFILE, (mode_t)make_mode(m) & 07777);
+	m->fd = HOST(openat(m->dir, ".", flags | O_TMPFILE, (mode_t)make_mode(m) & 07777));
 	return m->fd < 0 ? -errno : 0;
 }
 
@@ -265,7 +266,7 @@ static int tmpfile_new(struct make *m)
 	if (r == 0 && m->extension.n_contexts > 0) {
 		r = make_label(m, m->fd);
 		if (r < 0)
-			close(m->fd);
+			host_close(m->fd);
 	}
 	if (r < 0)
 		return r;

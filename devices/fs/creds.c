@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "devices/base/fd.h"
+#include "devices/fs/host.h"
 #include "devices/fs/request.h"
 
 #define NO_ID UINT32_MAX /* no id at all: setfsuid() with it changes nothing and says what is */
@@ -93,7 +94,7 @@ void creds_kill_begin(struct creds_kill *k, const struct request *rq, int fd, bo
 	struct stat st;
 
 	*k = (struct creds_kill){ 0 };
-	if (!kill || (fd_stat(fd, &st) == 0 && !(st.st_mode & (S_ISUID | S_ISGID))))
+	if (!kill || (HOST(fd_stat(fd, &st)) == 0 && !(st.st_mode & (S_ISUID | S_ISGID))))
 		return;
 	learn();
 	k->group = rq->in.gid != own.gid && become(SYS_setfsgid, rq->in.gid) == 0;

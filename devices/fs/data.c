@@ -26,10 +26,10 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/fd.h"
-#include "devices/base/scope.h"
 #include "devices/fs/creds.h"
 #include "devices/fs/errand.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/operation.h"
 #include "devices/fs/xattr.h"
 
@@ -100,7 +100,7 @@ static ssize_t read_on(const struct request *rq, const struct reading *x, int fl
 	ssize_t n;
 
 	do
-		n = preadv2(x->fd, iov, (int)n_iov, (off_t)(x->offset + x->done), flags);
+		n = HOST(preadv2(x->fd, iov, (int)n_iov, (off_t)(x->offset + x->done), flags));
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -215,7 +215,7 @@ static ssize_t write_part(const struct request *rq, const struct transfer *x)
 		iov = own;
 	}
 	do
-		n = pwritev2(x->fd, iov, (int)n_iov, (off_t)x->offset, x->flags);
+		n = HOST(pwritev2(x->fd, iov, (int)n_iov, (off_t)x->offset, x->flags));
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -249,7 +249,7 @@ static uint32_t already_there(struct request *rq, int fd, uint64_t offset, uint3
 
 	while (done < len) {
 		uint32_t want = len - done < REQUEST_PAYLOAD_MAX ? len - done : REQUEST_PAYLOAD_MAX;
-		ssize_t n = pread(fd, rq->payload, want, (off_t)(offset + done));
+		ssize_t n = HOST(pread(fd, rq->payload, want, (off_t)(offset + done)));
 		uint32_t same = n > 0 ? same_bytes(rq, done, rq->payload, (uint32_t)n) : 0;
 
 		done += same;
@@ -268,7 +268,7 @@ static int64_t appended(struct request *rq, const struct handle *h, uint64_t bef
 			uint32_t len)
 {
 	struct inode *i;
-	scope_fd int fd = -1;
+	host_fd int fd = -1;
 	uint32_t done;
 
 	if (size <= before)
@@ -292,7 +292,7 @@ static ssize_t append_locked(struct request *rq, const struct handle *h, uint32_
 	struct journal_intent intent = { .parent = rq->in.nodeid };
 	ssize_t n;
 
-	n = fd_size(h->fd, &intent.size);
+	n = HOST(fd_size(h->fd, &intent.size));
 	if (n < 0)
 		return n;
 	if (begun) {
@@ -320,7 +320,7 @@ static ssize_t append(struct request *rq, const struct handle *h, uint32_t len)
 
 	if (past == JOURNAL_DONE)
 		return result;
-	pthread_mutex_lock(lock);
+	HOST(pthread_mutex_lock(lock));
 	result = append_locked(rq, h, len, past == JOURNAL_BEGUN ? &intent : NULL);
 	journal_result(rq, result);
 	CRASH_POINT("fs.append.recorded");
@@ -409,7 +409,7 @@ static int sync_handle(struct request *rq, enum handle_kind kind)
 	if (errand_begin(rq, &spec))
 		return REQUEST_ASIDE;
 	request_slow_begin(rq);
-	r = in->fsync_flags & FUSE_FSYNC_FDATASYNC ? fdatasync(h->fd) : fsync(h->fd);
+	r = in->fsync_flags & FUSE_FSYNC_FDATASYNC ? HOST(fdatasync(h->fd)) : HOST(fsync(h->fd));
 	r = r < 0 ? -errno : 0;
 	request_slow_end(rq);
 	handle_put(rq->fs, h);
@@ -429,7 +429,7 @@ int op_fsyncdir(struct request *rq)
 static int sync_file_system_of(struct request *rq, uint64_t nodeid)
 {
 	struct inode *i = inode_get(rq->fs, nodeid);
-	scope_fd int fd = -1;
+	host_fd int fd = -1;
 
 	if (!i)
 		return -ESTALE;
@@ -437,7 +437,7 @@ static int sync_file_system_of(struct request *rq, uint64_t nodeid)
 	inode_put(rq->fs, i);
 	if (fd < 0)
 		return fd;
-	return syncfs(fd) < 0 ? -errno : 0;
+	return HOST(syncfs(fd)) < 0 ? -errno : 0;
 }
 
 /*
@@ -480,7 +480,7 @@ int op_fallocate(struct request *rq)
 	request_slow_begin(rq);
 	creds_kill_begin(&kill, rq, h->fd, kills_suid(rq));
 	do
-		r = fallocate(h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length);
+		r = HOST(fallocate(h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length));
 	while (r < 0 && errno == EINTR);
 	r = r < 0 ? -errno : 0;
 	kill_end(&kill, rq->fs, h->fd, r == 0);
@@ -506,7 +506,7 @@ int op_lseek(struct request *rq)
 	h = file_of(rq, in->fh);
 	if (!h)
 		return -EBADF;
-	offset = lseek(h->fd, (off_t)in->offset, (int)in->whence);
+	offset = HOST(lseek(h->fd, (off_t)in->offset, (int)in->whence));
 	error = errno;
 	handle_put(rq->fs, h);
 	if (offset < 0)
@@ -526,7 +526,7 @@ static ssize_t copy(struct request *rq, const struct handle *from, const struct 
 	request_slow_begin(rq);
 	creds_kill_begin(&kill, rq, to->fd, kills_suid(rq));
 	do
-		n = copy_file_range(from->fd, &off_in, to->fd, &off_out, len, 0);
+		n = HOST(copy_file_range(from->fd, &off_in, to->fd, &off_out, len, 0));
 	while (n < 0 && errno == EINTR);
 	n = n < 0 ? -errno : n;
 	kill_end(&kill, rq->fs, to->fd, n > 0);

@@ -18,6 +18,7 @@
 #include "devices/base/log.h"
 #include "devices/fs/errand.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/operation.h"
 #include "devices/process/worker.h"
 #include "devices/virtio/feature.h"
@@ -154,6 +155,7 @@ static bool run(struct fs *fs, struct thread *t, struct vring *r, const struct c
 	};
 	int result = -EINVAL;
 
+	host_take_up(t->shared);
 	ft->in_hand = &rq;
 	if (request_load(&rq, c))
 		result = operate(&rq, c);

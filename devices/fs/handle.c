@@ -10,6 +10,7 @@
 #include "devices/base/crash.h"
 #include "devices/base/scope.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 
 enum { WORD_BITS = 64 };
 
@@ -145,7 +146,7 @@ int handle_open(struct request *rq, int fd, enum handle_kind kind, uint32_t flag
 		uint64_t *ret_fh)
 {
 	struct handles *s = rq->fs->handles;
-	scope_fd int own = fd;
+	host_fd int own = fd;
 	LOCKED(s);
 	uint32_t index = take_free(s);
 	struct handle_entry *e = &s->table->entry[index];
@@ -208,7 +209,7 @@ const struct handle *handle_get(struct fs *fs, uint64_t fh, enum handle_kind kin
 void handle_put(struct fs *fs, const struct handle *h)
 {
 	struct handles *s = fs->handles;
-	scope_fd int fd = -1;
+	host_fd int fd = -1;
 	LOCKED(s);
 	uint32_t index = (uint32_t)((const struct handle_use *)(const void *)h - s->use);
 	struct handle_use *use = &s->use[index];
@@ -240,7 +241,7 @@ static int detach(struct handles *s, uint32_t index)
 void handle_release(struct request *rq, uint64_t fh, enum handle_kind kind)
 {
 	struct handles *s = rq->fs->handles;
-	scope_fd int fd = -1;
+	host_fd int fd = -1;
 	LOCKED(s);
 	uint32_t index = find(s, fh, kind);
 
@@ -262,7 +263,7 @@ void handle_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *a
 
 static void release_one(struct handles *s, uint32_t index)
 {
-	scope_fd int fd = -1;
+	host_fd int fd = -1;
 	LOCKED(s);
 
 	if (fd_load(&s->table->entry[index]) != 0)

@@ -17,6 +17,7 @@
 #include "devices/base/crash.h"
 #include "devices/base/error.h"
 #include "devices/fs/attr.h"
+#include "devices/fs/host.h"
 #include "devices/fs/inode-private.h"
 
 enum {
@@ -122,7 +123,7 @@ static int adopt(struct arrival *a, struct inode **ret)
 	struct fs *fs = a->rq->fs;
 	int r;
 
-	if (statx(a->fd, "", AT_EMPTY_PATH, ATTR_STATX_MASK, a->st) < 0)
+	if (HOST(statx(a->fd, "", AT_EMPTY_PATH, ATTR_STATX_MASK, a->st)) < 0)
 		r = -errno;
 	else
 		r = inode_make_room(fs);
@@ -138,7 +139,7 @@ static int adopt(struct arrival *a, struct inode **ret)
 		a->has_digest = true;
 		r = arrive_and_lock(a, ret);
 	}
-	a->fd = fd_close(a->fd);
+	a->fd = host_close(a->fd);
 	return r;
 }
 
@@ -182,7 +183,7 @@ static int look_up_new(struct request *rq, struct inode *parent, int dir, const 
 	struct arrival a = { .rq = rq, .parent = parent, .name = name, .st = ret_stat };
 	int r;
 
-	a.fd = openat(dir, name, O_PATH | O_NOFOLLOW);
+	a.fd = HOST(openat(dir, name, O_PATH | O_NOFOLLOW));
 	if (a.fd < 0)
 		return -errno;
 	CRASH_POINT("fs.lookup.opened");
@@ -202,7 +203,8 @@ int inode_look_up(struct request *rq, struct inode *parent, const char *name, st
 		return dir;
 	if (expects_new(rq))
 		return look_up_new(rq, parent, dir, name, ret, ret_stat);
-	if (statx(dir, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, ATTR_STATX_MASK, ret_stat) < 0)
+	if (HOST(statx(dir, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, ATTR_STATX_MASK,
+		       ret_stat)) < 0)
 		return -errno;
 	i = look_up_known(rq, parent, name, ret_stat);
 	if (!i)
@@ -253,7 +255,7 @@ int inode_look_up_fd(struct request *rq, int fd, struct inode **ret, struct stat
 	char name[16];
 
 	number(name, sizeof(name), fd);
-	a.fd = openat(rq->fs->proc_fd, name, O_PATH);
+	a.fd = HOST(openat(rq->fs->proc_fd, name, O_PATH));
 	if (a.fd < 0)
 		return -errno;
 	return adopt(&a, ret);
@@ -284,9 +286,9 @@ int inode_reopen(struct fs *fs, struct inode *i, int flags)
 	if (inode_type(fs, i) != S_IFREG && inode_type(fs, i) != S_IFDIR)
 		return inode_type(fs, i) == S_IFLNK ? -ELOOP : -ENXIO;
 	number(name, sizeof(name), fd);
-	return errno_or(openat(fs->proc_fd, name,
-			       (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC)) | O_NONBLOCK |
-				       O_NOCTTY));
+	return errno_or(HOST(openat(fs->proc_fd, name,
+				    (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC)) |
+					    O_NONBLOCK | O_NOCTTY)));
 }
 
 int inode_stat(struct fs *fs, struct inode *i, struct statx *ret)
@@ -295,5 +297,5 @@ int inode_stat(struct fs *fs, struct inode *i, struct statx *ret)
 
 	if (fd < 0)
 		return fd;
-	return errno_or(statx(fd, "", AT_EMPTY_PATH, ATTR_STATX_MASK, ret));
+	return errno_or(HOST(statx(fd, "", AT_EMPTY_PATH, ATTR_STATX_MASK, ret)));
 }

@@ -24,6 +24,7 @@
 #include "devices/base/crash.h"
 #include "devices/base/error.h"
 #include "devices/fs/attr.h"
+#include "devices/fs/host.h"
 #include "devices/fs/inode-private.h"
 
 enum {
@@ -53,10 +54,11 @@ static int handle_of(int fd, union handle_room *room)
 	int mount;
 
 	room->handle.handle_bytes = MAX_HANDLE_SZ;
-	if (name_to_handle_at(fd, "", &room->handle, &mount, AT_EMPTY_PATH) == 0)
+	if (HOST(name_to_handle_at(fd, "", &room->handle, &mount, AT_EMPTY_PATH)) == 0)
 		return 0;
 	room->handle.handle_bytes = MAX_HANDLE_SZ;
-	if (name_to_handle_at(fd, "", &room->handle, &mount, AT_EMPTY_PATH | AT_HANDLE_FID) == 0)
+	if (HOST(name_to_handle_at(fd, "", &room->handle, &mount, AT_EMPTY_PATH | AT_HANDLE_FID)) ==
+	    0)
 		return 0;
 	return -errno;
 }
@@ -199,8 +201,8 @@ static bool tie_holds(struct fs *fs, struct tie *t)
 	struct inode_key key;
 	struct statx st;
 
-	if (parent < 0 ||
-	    statx(parent, t->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, ATTR_STATX_MASK, &st) < 0)
+	if (parent < 0 || HOST(statx(parent, t->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+				     ATTR_STATX_MASK, &st)) < 0)
 		return false;
 	key = inode_key_of(&st);
 	return key.ino == e->ino && key.dev == e->dev && key.mnt == e->mnt &&
@@ -261,7 +263,7 @@ int inode_make_room(struct fs *fs)
 		fd = park_locked(s, &t, tie_holds(fs, &t));
 		tie_undo(fs, &t);
 		n_parked += fd >= 0;
-		fd_close(fd);
+		host_close(fd);
 	}
 	return 0;
 }
@@ -309,14 +311,14 @@ static void tie_attach(struct inodes *s, struct tie *t, int *fd)
 /* The parent has a descriptor. */
 static int tie_revive(struct fs *fs, struct tie *t, bool beyond)
 {
-	scope_fd int fd = openat(fd_beyond(fs, t->parent), t->name, O_PATH | O_NOFOLLOW);
+	host_fd int fd = HOST(openat(fd_beyond(fs, t->parent), t->name, O_PATH | O_NOFOLLOW));
 	uint64_t digest;
 	struct statx st;
 	int r;
 
 	if (fd < 0)
 		return errno == ENFILE || errno == EMFILE || errno == ENOMEM ? -errno : -ESTALE;
-	if (statx(fd, "", AT_EMPTY_PATH, ATTR_STATX_MASK, &st) < 0 ||
+	if (HOST(statx(fd, "", AT_EMPTY_PATH, ATTR_STATX_MASK, &st)) < 0 ||
 	    (st.stx_mode & S_IFMT) != inode_type(fs, t->child) ||
 	    inode_digest(fd, &st, &digest) < 0 || digest != t->digest)
 		return -ESTALE;
@@ -382,7 +384,7 @@ void inode_name_gone(struct fs *fs, struct inode *parent, const char *name)
 		return;
 	dir = inode_fd(fs, parent);
 	if (dir < 0 ||
-	    statx(dir, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, ATTR_STATX_MASK, &st) < 0)
+	    HOST(statx(dir, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, ATTR_STATX_MASK, &st)) < 0)
 		return;
 	i = find_named(fs, parent, name, &st);
 	if (!i)

@@ -9,6 +9,7 @@
 
 #include "devices/base/crash.h"
 #include "devices/fs/attr.h"
+#include "devices/fs/host.h"
 #include "devices/fs/inode-private.h"
 
 /* The three stores of a count; the same in its first run and at take-over. */
@@ -181,7 +182,7 @@ struct inode *inode_get(struct fs *fs, uint64_t nodeid)
 void inode_put(struct fs *fs, struct inode *i)
 {
 	struct inodes *s = fs->inodes;
-	scope_fd int fd = -1;
+	host_fd int fd = -1;
 	INODE_LOCKED(s);
 
 	assert(i->in_use > 0);
@@ -234,7 +235,7 @@ void inode_uncount(struct request *rq, uint32_t position, uint64_t nodeid)
 {
 	struct inodes *s = rq->fs->inodes;
 	struct journal_thread *j = &rq->fs->store->journal[rq->thread->index];
-	scope_fd int fd = -1;
+	host_fd int fd = -1;
 	INODE_LOCKED(s);
 	uint32_t index = inode_find_id(s, nodeid);
 
@@ -266,7 +267,7 @@ void inode_forget(struct request *rq, uint64_t nodeid, uint64_t n)
 {
 	struct inodes *s = rq->fs->inodes;
 	struct inode_hand h = { 0 };
-	scope_fd int fd = -1;
+	host_fd int fd = -1;
 	INODE_LOCKED(s);
 	uint32_t index = inode_find_id(s, nodeid);
 	uint64_t word;
@@ -309,7 +310,7 @@ void inode_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *ar
 /* One at a time, so that other threads get their turn. */
 static void forget_one(struct inodes *s, uint32_t index)
 {
-	scope_fd int fd = -1;
+	host_fd int fd = -1;
 	INODE_LOCKED(s);
 	uint64_t word = inode_load(s, index);
 

@@ -12,6 +12,7 @@
 #include "devices/base/crash.h"
 #include "devices/base/fd.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/operation.h"
 #include "devices/process/contract.h"
 
@@ -120,7 +121,7 @@ static void drop(struct fs *fs, uint32_t idx)
 	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	int fd = e->fd;
 
-	(void)fcntl(fd, F_OFD_SETLK, &all);
+	(void)HOST(fcntl(fd, F_OFD_SETLK, &all));
 	while (*link != idx)
 		link = &known.next[*link];
 	*link = known.next[idx];
@@ -129,7 +130,7 @@ static void drop(struct fs *fs, uint32_t idx)
 	__atomic_store_n(&known.n, known.n - 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->fd, 0, __ATOMIC_RELEASE);
 	CRASH_POINT("fs.lock.dropped");
-	fd_close(fd);
+	host_close(fd);
 }
 
 /* Attaching, and the whole table */
@@ -186,7 +187,7 @@ void lock_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *arg
 
 void lock_release_all(struct fs *fs)
 {
-	pthread_mutex_lock(&known.mutex);
+	HOST(pthread_mutex_lock(&known.mutex));
 	for (uint32_t i = 0; i < LOCK_MAX && known.n > 0; i++)
 		if (entry_at(fs, i)->fd != 0)
 			drop(fs, i);
@@ -204,7 +205,7 @@ void lock_release_owner(struct request *rq, uint64_t nodeid, uint64_t owner)
 
 	if (none_held())
 		return;
-	pthread_mutex_lock(&known.mutex);
+	HOST(pthread_mutex_lock(&known.mutex));
 	idx = find(rq->fs, nodeid, owner);
 	if (idx != NONE)
 		drop(rq->fs, idx);
@@ -219,7 +220,7 @@ void lock_release_handle(struct request *rq, uint64_t nodeid, uint64_t fh)
 
 	if (none_held())
 		return;
-	pthread_mutex_lock(&known.mutex);
+	HOST(pthread_mutex_lock(&known.mutex));
 	for (uint32_t idx = next_of(rq->fs, nodeid, NONE), next; idx != NONE; idx = next) {
 		next = next_of(rq->fs, nodeid, idx);
 		if (entry_at(rq->fs, idx)->fh != fh)
@@ -256,7 +257,7 @@ static bool whole_file(const struct fuse_file_lock *lk)
 /* Would somebody's lock stand in the way of fl, taken through fd? Then fl says which. */
 static bool conflicts(int fd, struct flock *fl)
 {
-	return fcntl(fd, F_OFD_GETLK, fl) == 0 && fl->l_type != F_UNLCK;
+	return HOST(fcntl(fd, F_OFD_GETLK, fl)) == 0 && fl->l_type != F_UNLCK;
 }
 
 /*
@@ -285,7 +286,7 @@ static int set(struct request *rq, const struct fuse_lk_in *in, uint32_t idx, st
 		drop(rq->fs, idx);
 		return 0;
 	}
-	if (fcntl(e->fd, F_OFD_SETLK, fl) < 0)
+	if (HOST(fcntl(e->fd, F_OFD_SETLK, fl)) < 0)
 		return errno == EACCES ? -EAGAIN : -errno;
 	e->pid = in->lk.pid;
 	CRASH_POINT("fs.lock.set");
@@ -302,7 +303,7 @@ static int set_first(struct request *rq, const struct fuse_lk_in *in, int fd, st
 	int r;
 
 	if (idx == NONE) {
-		fd_close(fd);
+		host_close(fd);
 		return -ENOLCK;
 	}
 	r = set(rq, in, idx, fl);
@@ -323,7 +324,7 @@ static int set_record_lock(struct request *rq, const struct fuse_lk_in *in, cons
 	    (fl.l_type == F_RDLCK && access == O_WRONLY))
 		return -EBADF;
 	probe = fl;
-	pthread_mutex_lock(&known.mutex);
+	HOST(pthread_mutex_lock(&known.mutex));
 	idx = find(rq->fs, rq->in.nodeid, in->owner);
 	if (idx != NONE) {
 		r = set(rq, in, idx, &fl);
@@ -345,7 +346,7 @@ static int set_flock(struct request *rq, const struct fuse_lk_in *in, const stru
 
 	if (in->lk.type != F_UNLCK)
 		how = in->lk.type == F_WRLCK ? LOCK_EX : LOCK_SH;
-	if (flock(h->fd, how | LOCK_NB) < 0)
+	if (HOST(flock(h->fd, how | LOCK_NB)) < 0)
 		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 	if (how != LOCK_EX)
 		request_retry_waiting(rq);
@@ -470,7 +471,7 @@ static int begin_wait(struct request *rq)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&known.mutex);
+	HOST(pthread_mutex_lock(&known.mutex));
 	r = is_circle(rq->fs, &w) ? -EDEADLK : REQUEST_WAITS;
 	if (r == REQUEST_WAITS && n_waits < MAX_WAITS)
 		waits[n_waits++] = w;
@@ -480,7 +481,7 @@ static int begin_wait(struct request *rq)
 
 void lock_wait_over(uint64_t tag)
 {
-	pthread_mutex_lock(&known.mutex);
+	HOST(pthread_mutex_lock(&known.mutex));
 	for (uint32_t i = 0; i < n_waits; i++)
 		if (waits[i].tag == tag)
 			waits[i--] = waits[--n_waits];
@@ -508,7 +509,7 @@ static int get_record_lock(struct request *rq, const struct fuse_lk_in *in, cons
 	*ret = (struct fuse_lk_out){ .lk = { .type = F_UNLCK } };
 	if (r < 0 || fl.l_type == F_UNLCK)
 		return r < 0 ? r : -EINVAL;
-	pthread_mutex_lock(&known.mutex);
+	HOST(pthread_mutex_lock(&known.mutex));
 	idx = find(rq->fs, rq->in.nodeid, in->owner);
 	if (conflicts(idx == NONE ? h->fd : entry_at(rq->fs, idx)->fd, &fl)) {
 		ret->lk.type = (uint32_t)fl.l_type;

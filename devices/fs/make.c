@@ -9,9 +9,9 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/error.h"
-#include "devices/base/scope.h"
 #include "devices/fs/creds.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/operation.h"
 #include "devices/fs/xattr.h"
 
@@ -104,16 +104,16 @@ int make_label(const struct make *m, int fd)
 /* On what act() has made. Without its label it must not stay: the guest's policy counts on it. */
 static int label(const struct make *m)
 {
-	scope_fd int opened = -1;
+	host_fd int opened = -1;
 	int fd = m->fd, r;
 
 	if (m->extension.n_contexts == 0)
 		return 0;
 	if (fd < 0)
-		fd = opened = openat(m->dir, m->name, O_PATH | O_NOFOLLOW);
+		fd = opened = HOST(openat(m->dir, m->name, O_PATH | O_NOFOLLOW));
 	r = fd < 0 ? -errno : make_label(m, fd);
 	if (r < 0)
-		unlinkat(m->dir, m->name, S_ISDIR(m->mode) ? AT_REMOVEDIR : 0);
+		HOST(unlinkat(m->dir, m->name, S_ISDIR(m->mode) ? AT_REMOVEDIR : 0));
 	return r;
 }
 
@@ -207,7 +207,7 @@ static int act_mknod(struct make *m)
 {
 	dev_t dev = is_device(m->mode) ? decode_rdev(m->rdev) : 0;
 
-	return errno_or(mknodat(m->dir, m->name, (mode_t)make_mode(m), dev));
+	return errno_or(HOST(mknodat(m->dir, m->name, (mode_t)make_mode(m), dev)));
 }
 
 static bool node_is_ours(const struct make *m, const struct statx *st, uint64_t tick_ns)
@@ -265,7 +265,7 @@ int op_mknod(struct request *rq)
 
 static int act_mkdir(struct make *m)
 {
-	return errno_or(mkdirat(m->dir, m->name, (mode_t)m->mode & 07777));
+	return errno_or(HOST(mkdirat(m->dir, m->name, (mode_t)m->mode & 07777)));
 }
 
 int op_mkdir(struct request *rq)
@@ -292,7 +292,7 @@ int op_mkdir(struct request *rq)
 
 static int act_symlink(struct make *m)
 {
-	return errno_or(symlinkat(m->target, m->dir, m->name));
+	return errno_or(HOST(symlinkat(m->target, m->dir, m->name)));
 }
 
 static bool symlink_is_ours(const struct make *m, const struct statx *st, uint64_t tick_ns)
@@ -302,7 +302,7 @@ static bool symlink_is_ours(const struct make *m, const struct statx *st, uint64
 
 	if (!S_ISLNK(st->stx_mode) || !past_may_be_new(st, tick_ns))
 		return false;
-	len = readlinkat(m->dir, m->name, target, sizeof(target));
+	len = HOST(readlinkat(m->dir, m->name, target, sizeof(target)));
 	return len >= 0 && (size_t)len == strlen(m->target) &&
 	       memcmp(target, m->target, (size_t)len) == 0;
 }
@@ -341,7 +341,8 @@ static int act_link(struct make *m)
 	if (fd < 0)
 		return fd;
 	snprintf(number, sizeof(number), "%d", fd);
-	return errno_or(linkat(m->rq->fs->proc_fd, number, m->dir, m->name, AT_SYMLINK_FOLLOW));
+	return errno_or(
+		HOST(linkat(m->rq->fs->proc_fd, number, m->dir, m->name, AT_SYMLINK_FOLLOW)));
 }
 
 static bool link_is_ours(const struct make *m, const struct statx *st, uint64_t tick_ns)

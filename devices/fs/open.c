@@ -18,6 +18,7 @@
 #include "devices/base/crash.h"
 #include "devices/fs/creds.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/lock.h"
 #include "devices/fs/operation.h"
 #include "devices/fs/xattr.h"
@@ -154,7 +155,7 @@ static void unlock_flock(struct request *rq, uint64_t fh)
 
 	if (!h)
 		return;
-	flock(h->fd, LOCK_UN);
+	HOST(flock(h->fd, LOCK_UN));
 	handle_put(rq->fs, h);
 	request_retry_waiting(rq);
 }
@@ -192,7 +193,7 @@ int op_flush(struct request *rq)
 	lock_release_owner(rq, h->nodeid, in->lock_owner);
 	if ((h->flags & O_ACCMODE) != O_RDONLY) {
 		copy = dup(h->fd);
-		if (copy >= 0 && close(copy) < 0)
+		if (copy >= 0 && HOST(close(copy)) < 0)
 			r = -errno;
 	}
 	handle_put(rq->fs, h);

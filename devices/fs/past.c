@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "devices/base/error.h"
+#include "devices/fs/host.h"
 
 enum { NS_PER_S = 1000000000 };
 
@@ -28,7 +29,7 @@ uint64_t past_now(void)
 
 int past_look(int dir, const char *name, struct statx *ret)
 {
-	return errno_or(statx(dir, name, AT_SYMLINK_NOFOLLOW, ATTR_STATX_MASK, ret));
+	return errno_or(HOST(statx(dir, name, AT_SYMLINK_NOFOLLOW, ATTR_STATX_MASK, ret)));
 }
 
 static uint64_t to_ns(const struct statx_timestamp *t)

@@ -26,6 +26,7 @@
 #include "devices/base/fd.h"
 #include "devices/fs/attr.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/operation.h"
 
 enum {
@@ -78,8 +79,8 @@ static int stream_read(struct stream *s, const struct handle *h)
 	long n = -1;
 
 	s->pos = s->len = 0;
-	if (lseek(h->fd, (off_t)s->next, SEEK_SET) >= 0)
-		n = syscall(SYS_getdents64, h->fd, s->bytes, sizeof(s->bytes));
+	if (HOST(lseek(h->fd, (off_t)s->next, SEEK_SET)) >= 0)
+		n = HOST(syscall(SYS_getdents64, h->fd, s->bytes, sizeof(s->bytes)));
 	n = n < 0 ? -errno : n;
 	s->read_ns = clock_now_ns();
 	s->len = n > 0 ? (uint32_t)n : 0;
@@ -94,7 +95,7 @@ static struct stream *stream_lock(uint64_t fh, uint64_t offset)
 {
 	struct stream *s = &streams[fh % N_STREAMS];
 
-	pthread_mutex_lock(&s->mutex);
+	HOST(pthread_mutex_lock(&s->mutex));
 	if (s->fh != fh || s->next != offset || offset == 0 ||
 	    clock_now_ns() - s->read_ns > STREAM_FRESH_NS)
 		s->pos = s->len = 0;
@@ -134,7 +135,7 @@ static uint64_t ino_of(const struct listing *l, const struct host_dirent *e)
 	struct stat st;
 
 	if (l->rq->in.nodeid != FUSE_ROOT_ID || strcmp(e->name, "..") != 0 ||
-	    fd_stat(l->handle->fd, &st) < 0)
+	    HOST(fd_stat(l->handle->fd, &st)) < 0)
 		return e->ino;
 	return st.st_ino;
 }

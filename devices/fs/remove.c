@@ -19,6 +19,7 @@
 #include "devices/base/error.h"
 #include "devices/fs/creds.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/operation.h"
 #include "devices/fs/past.h"
 
@@ -61,7 +62,7 @@ static int remove_it(struct request *rq, const struct place *p, int flags)
 	inode_name_gone(rq->fs, p->parent, p->name);
 	journal_intend(rq, &intent);
 	CRASH_POINT("fs.remove.intended");
-	r = errno_or(unlinkat(p->dir, p->name, flags));
+	r = errno_or(HOST(unlinkat(p->dir, p->name, flags)));
 	CRASH_POINT("fs.remove.acted");
 	return r;
 }
@@ -179,8 +180,8 @@ static int act(const struct move *m)
 
 	if (r < 0)
 		return r;
-	r = errno_or((int)syscall(SYS_renameat2, m->from.dir, m->from.name, m->to.dir, m->to.name,
-				  m->flags));
+	r = errno_or((int)HOST(syscall(SYS_renameat2, m->from.dir, m->from.name, m->to.dir,
+				       m->to.name, m->flags)));
 	creds_leave(m->rq);
 	return r;
 }

@@ -23,6 +23,7 @@
 #include "devices/base/error.h"
 #include "devices/fs/creds.h"
 #include "devices/fs/fs-private.h"
+#include "devices/fs/host.h"
 #include "devices/fs/operation.h"
 #include "devices/fs/past.h"
 #include "devices/fs/xattr-map.h"
@@ -106,7 +107,7 @@ int xattr_set(struct fs *fs, int fd, const struct extension_context *c)
 	if (r < 0)
 		return r;
 	fd_path(fd, path);
-	return errno_or(setxattr(path, name, c->value, c->len, 0));
+	return errno_or(HOST(setxattr(path, name, c->value, c->len, 0)));
 }
 
 void xattr_capabilities_end(struct fs *fs, int fd)
@@ -118,7 +119,7 @@ void xattr_capabilities_end(struct fs *fs, int fd)
 	    xattr_map_to_host(&map, "security.capability", name) < 0)
 		return;
 	fd_path(fd, path);
-	removexattr(path, name); /* there is rarely one */
+	HOST(removexattr(path, name)); /* there is rarely one */
 }
 
 int op_getxattr(struct request *rq)
@@ -135,7 +136,7 @@ int op_getxattr(struct request *rq)
 	if (r == -EPERM)
 		r = -ENODATA; /* hidden */
 	if (r == 0) {
-		len = getxattr(s.path, s.name, room > 0 ? rq->payload : NULL, room);
+		len = HOST(getxattr(s.path, s.name, room > 0 ? rq->payload : NULL, room));
 		r = len < 0 ? -errno : 0;
 	}
 	subject_done(&s);
@@ -155,7 +156,7 @@ static ssize_t list(struct request *rq)
 	ssize_t len;
 	int r = subject_init(&s, rq);
 
-	len = r < 0 ? r : listxattr(s.path, (char *)rq->payload, LIST_MAX);
+	len = r < 0 ? r : HOST(listxattr(s.path, (char *)rq->payload, LIST_MAX));
 	if (r == 0 && len < 0)
 		len = -errno;
 	subject_done(&s);
@@ -215,13 +216,13 @@ static int set(const struct setting *x)
 	int r;
 
 	if (!x->kill_sgid)
-		return errno_or(setxattr(s->path, s->name, x->value, x->len, x->flags));
+		return errno_or(HOST(setxattr(s->path, s->name, x->value, x->len, x->flags)));
 	/* The host's kernel clears SGID itself for a caller that is not of the file's group. */
 	r = creds_enter(s->rq, CREDS_NO_GROUP);
 	if (r < 0)
 		return r;
 	creds_fsetid_drop();
-	r = errno_or(setxattr(s->path, s->name, x->value, x->len, x->flags));
+	r = errno_or(HOST(setxattr(s->path, s->name, x->value, x->len, x->flags)));
 	creds_fsetid_restore();
 	creds_leave(s->rq);
 	return r;
@@ -231,7 +232,7 @@ static int set(const struct setting *x)
 static bool was_set(const struct setting *x)
 {
 	const struct subject *s = &x->subject;
-	ssize_t len = getxattr(s->path, s->name, s->rq->payload, VALUE_MAX);
+	ssize_t len = HOST(getxattr(s->path, s->name, s->rq->payload, VALUE_MAX));
 
 	return len >= 0 && (size_t)len == x->len && memcmp(s->rq->payload, x->value, x->len) == 0;
 }
@@ -241,7 +242,7 @@ static int create(const struct setting *x)
 	struct journal_intent intent = { .when_ns = past_tick() };
 	int r;
 
-	if (getxattr(x->subject.path, x->subject.name, NULL, 0) >= 0)
+	if (HOST(getxattr(x->subject.path, x->subject.name, NULL, 0)) >= 0)
 		return -EEXIST;
 	journal_intend(x->subject.rq, &intent);
 	CRASH_POINT("fs.setxattr.intended");
@@ -289,11 +290,11 @@ static int take_away(const struct subject *s)
 	struct journal_intent intent = { .when_ns = past_tick() };
 	int r;
 
-	if (getxattr(s->path, s->name, NULL, 0) < 0 && errno == ENODATA)
+	if (HOST(getxattr(s->path, s->name, NULL, 0)) < 0 && errno == ENODATA)
 		return -ENODATA;
 	journal_intend(s->rq, &intent);
 	CRASH_POINT("fs.removexattr.intended");
-	r = errno_or(removexattr(s->path, s->name));
+	r = errno_or(HOST(removexattr(s->path, s->name)));
 	CRASH_POINT("fs.removexattr.acted");
 	return r;
 }

@@ -46,7 +46,8 @@ enum {
 struct held {
 	uint64_t unique, offset, due_ns;
 	uint32_t len;
-	uint8_t *data; /* of a write; NULL: a read */
+	uint8_t *data;	/* of a write; NULL: a read, or */
+	uint8_t *whole; /* another request as it came */
 };
 
 struct server {
@@ -202,7 +203,7 @@ static void do_write(struct server *s, const struct fuse_in_header *h, const voi
 		write_land(s, h->unique, w->offset, w + 1, w->size);
 }
 
-static void handle(struct server *s, const uint8_t *buf)
+static void handle_now(struct server *s, const uint8_t *buf)
 {
 	const struct fuse_in_header *h = (const void *)buf;
 	const void *in = h + 1;
@@ -238,9 +239,30 @@ static void handle(struct server *s, const uint8_t *buf)
 	case FUSE_INTERRUPT:
 		s->control->n_interrupts++;
 		break;
+	case FUSE_SETATTR:
+		do_getattr(s, h);
+		break;
 	default:
 		reply(s, h->unique, -ENOSYS, NULL, 0);
 	}
+}
+
+static void handle(struct server *s, const uint8_t *buf)
+{
+	const struct fuse_in_header *h = (const void *)buf;
+	struct held *d;
+
+	if (h->opcode != s->control->other_opcode || s->control->n_others_to_delay <= 0 ||
+	    s->n_held >= MAX_HELD) {
+		handle_now(s, buf);
+		return;
+	}
+	s->control->n_others_to_delay--;
+	d = hold(s, h->unique, 0, h->len);
+	d->whole = malloc(h->len);
+	if (!d->whole)
+		err(1, "slowfs");
+	memcpy(d->whole, buf, h->len);
 }
 
 /* Lands what is due; the milliseconds until the next, or -1. */
@@ -257,11 +279,14 @@ static int held_land(struct server *s)
 			i++;
 			continue;
 		}
-		if (d->data)
+		if (d->whole)
+			handle_now(s, d->whole);
+		else if (d->data)
 			write_land(s, d->unique, d->offset, d->data, d->len);
 		else
 			read_land(s, d->unique, d->offset, d->len);
 		free(d->data);
+		free(d->whole);
 		*d = s->held[--s->n_held];
 		s->control->n_held--;
 		s->control->n_landed++;

@@ -12,6 +12,8 @@ struct slowfs_control {
 	_Atomic unsigned delay_ms;     /* how long a chosen request is held back */
 	_Atomic int n_writes_to_delay; /* how many of the next writes are chosen */
 	_Atomic int n_reads_to_delay;  /* how many of the next reads are chosen */
+	_Atomic int n_others_to_delay; /* how many of the next of other_opcode are chosen */
+	_Atomic unsigned other_opcode; /* FUSE_OPEN, say */
 	_Atomic unsigned n_held;       /* chosen requests now held back */
 	_Atomic unsigned n_landed;     /* chosen requests that have landed */
 	_Atomic unsigned n_writes;     /* all writes that have landed */

@@ -772,11 +772,13 @@ static void large_reads_at_the_same_time_have_their_data(struct claim_context *x
 	fs_claim_end(f);
 }
 
-/* A back-end in whose directory the file at slow/file answers late. */
-static void start_slow(const char *program, struct slowfs *slow, struct backend *b, struct fc *c,
-		       struct file *ret)
+/* A back-end in whose directory the file at slow/file answers late. args: more of its arguments, or NULL. */
+static void start_slow(const char *program, const char *const *args, struct slowfs *slow,
+		       struct backend *b, struct fc *c, struct file *ret)
 {
-	const struct backend_spec spec = { .program = program, .share = "", .n_queues = 1 };
+	const struct backend_spec spec = {
+		.program = program, .share = "", .n_queues = 1, .args = args
+	};
 	static const struct fc_spec everything;
 	struct fuse_entry_out dir, e;
 	struct fuse_open_out o;
@@ -797,6 +799,17 @@ static void start_slow(const char *program, struct slowfs *slow, struct backend 
 	*ret = (struct file){ .node = e.nodeid, .fh = o.fh };
 }
 
+static void stop_slow(struct slowfs *slow, struct backend *b, struct fc *c)
+{
+	char path[700];
+
+	fc_end(c);
+	snprintf(path, sizeof(path), "%s/slow", b->share);
+	umount2(path, MNT_DETACH);
+	backend_done(b);
+	slowfs_stop(slow);
+}
+
 static void what_waits_for_a_disk_holds_nobody_up(struct claim_context *x)
 {
 	static struct slowfs slow;
@@ -804,9 +817,8 @@ static void what_waits_for_a_disk_holds_nobody_up(struct claim_context *x)
 	static struct fc c;
 	struct file file;
 	struct fc_call read_call;
-	char path[700];
 
-	start_slow(x->program, &slow, &b, &c, &file);
+	start_slow(x->program, NULL, &slow, &b, &c, &file);
 	slow.control->delay_ms = 1500;
 	slow.control->n_reads_to_delay = 1;
 	fc_call_init(&read_call, &c.fe.mem);
@@ -823,11 +835,89 @@ static void what_waits_for_a_disk_holds_nobody_up(struct claim_context *x)
 	expect_is(slow.control->n_landed, 0);
 	expect_ok(fc_wait(&c, FC_REQUESTS, &read_call));
 	expect_is(read_call.reply_len, 256 * KIB);
-	fc_end(&c);
-	snprintf(path, sizeof(path), "%s/slow", b.share);
-	umount2(path, MNT_DETACH);
-	backend_done(&b);
-	slowfs_stop(&slow);
+	stop_slow(&slow, &b, &c);
+}
+
+static int slow_truncate(struct fc *c, const struct file *file)
+{
+	struct fuse_setattr_in in = { .valid = FATTR_SIZE | FATTR_FH, .fh = file->fh, .size = 9 };
+
+	return fc_setattr(c, file->node, &in, NULL);
+}
+
+static int slow_open(struct fc *c, const struct file *file)
+{
+	return fc_open(c, file->node, O_RDONLY, &(struct fuse_open_out){ 0 });
+}
+
+static int slow_flush(struct fc *c, const struct file *file)
+{
+	struct fuse_flush_in in = { .fh = file->fh };
+
+	return fc_run(c, &(struct fc_op){ .opcode = FUSE_FLUSH,
+					  .nodeid = file->node,
+					  .part = { { &in, sizeof(in) } },
+					  .n_parts = 1 });
+}
+
+static int slow_write(struct fc *c, const struct file *file)
+{
+	return fc_write(c, file->node, file->fh, 0, "text", 4) == 4 ? 0 : -EIO;
+}
+
+/* Of one batch, so that no turn of the device's loop comes between two of them. */
+static int slow_opens(struct fc *c, const struct file *file)
+{
+	struct fuse_open_in in = { .flags = O_RDONLY };
+	static struct fc_call calls[6];
+	int r = 0;
+
+	for (unsigned i = 0; i < 6; i++) {
+		if (!calls[i].header)
+			fc_call_init(&calls[i], &c->fe.mem);
+		fc_add(c, FC_REQUESTS, &calls[i],
+		       &(struct fc_op){ .opcode = FUSE_OPEN,
+					.nodeid = file->node,
+					.part = { { &in, sizeof(in) } },
+					.n_parts = 1,
+					.room = sizeof(struct fuse_open_out) });
+	}
+	fc_kick(c, FC_REQUESTS);
+	for (unsigned i = 0; i < 6 && r == 0; i++)
+		r = fc_wait(c, FC_REQUESTS, &calls[i]);
+	return r;
+}
+
+/* Whatever the guest asks for: a worker that waits for the host does not hang, and nobody is to blame. */
+static void a_slow_host_is_no_hang(struct claim_context *x)
+{
+	static const struct {
+		const char *what;
+		int (*run)(struct fc *c, const struct file *file);
+		unsigned opcode, n, ms;
+	} rows[] = { { "open", slow_open, FUSE_OPEN, 1, 1200 },
+		     { "opens", slow_opens, FUSE_OPEN, 6, 250 },
+		     { "truncate", slow_truncate, FUSE_SETATTR, 1, 1200 },
+		     { "write", slow_write, FUSE_WRITE, 1, 1200 },
+		     { "flush", slow_flush, FUSE_FLUSH, 1, 1200 } };
+	static const char *const args[] = { "--hang-timeout=500000", NULL };
+	static struct slowfs slow;
+	static struct backend b;
+	static struct fc c;
+	struct file file;
+	pid_t worker;
+
+	start_slow(x->program, args, &slow, &b, &c, &file);
+	worker = backend_worker_await(b.pid, 0, 2000);
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		slow.control->delay_ms = rows[i].ms;
+		slow.control->other_opcode = rows[i].opcode;
+		slow.control->n_others_to_delay = (int)rows[i].n;
+		expect(rows[i].run(&c, &file) == 0, "%s fails", rows[i].what);
+		expect_is(slow.control->n_others_to_delay, 0);
+		expect(backend_worker(b.pid) == worker, "%s had the worker killed", rows[i].what);
+	}
+	stop_slow(&slow, &b, &c);
 }
 
 #define CLAIM(name, spec)                                                                          \
@@ -855,6 +945,7 @@ static const struct claim claims[] = {
 	CLAIM(syncing_is_answered_when_done, plain),
 	CLAIM(large_reads_at_the_same_time_have_their_data, plain),
 	CLAIM(what_waits_for_a_disk_holds_nobody_up, plain),
+	CLAIM(a_slow_host_is_no_hang, plain),
 	CLAIM(open_files_outlive_the_worker, plain),
 	CLAIM(the_guest_may_keep_little_by_itself, plain),
 	CLAIM(a_writeback_cache_says_where_to_append, writeback),
