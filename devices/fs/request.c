@@ -45,18 +45,34 @@ static void load_out(struct request *rq, const struct chain *c)
 	rq->out_len = c->writable_len - (uint32_t)sizeof(struct fuse_out_header);
 }
 
+/* Only the first len bytes of iov[0..n); the number of vectors. */
+static uint32_t cut_off(struct iovec *iov, uint32_t n, size_t len)
+{
+	uint32_t i = 0;
+
+	for (; i < n && len > 0; i++) {
+		if (iov[i].iov_len > len)
+			iov[i].iov_len = len;
+		len -= iov[i].iov_len;
+	}
+	return i;
+}
+
 /* The fixed arguments; what follows them in the chain is data. */
 static int load_data(struct request *rq, const struct chain *c, const struct operation *op,
 		     uint8_t *args)
 {
 	uint32_t fixed = (uint32_t)sizeof(rq->in) + op->args_min;
 	uint32_t n = c->n_readable;
+	struct iovec *data;
 
 	iov_read(c->iov, n, sizeof(rq->in), args, op->args_min);
 	rq->args_len = op->args_min;
 	rq->data_len = rq->in.len - fixed;
-	rq->data = drop_front(c->iov, &n, fixed);
-	rq->n_data = n;
+	data = drop_front(c->iov, &n, fixed);
+	rq->data = data;
+	/* A chain may be longer than its request. */
+	rq->n_data = c->readable_len > rq->in.len ? cut_off(data, n, rq->data_len) : n;
 	return 0;
 }
 
