@@ -75,12 +75,11 @@ static int reply_again(struct request *rq, uint64_t fh)
 static int finish(struct make *m, int fd, struct inode *i, const struct statx *st)
 {
 	struct request *rq = m->rq;
-	uint32_t flags = open_handle_flags(rq->fs, REQUEST_ARGS(rq, fuse_create_in)->flags);
 	uint64_t fh;
 	int r;
 
 	CRASH_POINT("fs.create.opened");
-	r = handle_open(rq, fd, HANDLE_FILE, flags, inode_id(rq->fs, i), &fh);
+	r = handle_open(rq, fd, HANDLE_FILE, (uint32_t)m->flags, inode_id(rq->fs, i), &fh);
 	CRASH_POINT("fs.create.handled");
 	if (r == 0)
 		return reply(rq, i, st, fh);

@@ -8,11 +8,11 @@
  * can be (errand.h); else it lets the answers before it go first. Of large reads of the page cache
  * two are made at a time, one aside.
  *
- * All of these but one may be done twice: the same bytes to the same place. The one is WRITE to a
- * handle that appends; it is on record in the journal with the size of the file before. Who runs it
- * again compares what is there with what was to be appended. So that this is exact, appends to one
- * file are done one at a time, with the question for its size; what another process of the host
- * appends between the two cannot be told apart from ours only where its bytes are the same.
+ * All of these but one may be done twice: the same bytes to the same place. The one is WRITE that
+ * appends; it is on record in the journal with the size of the file before. Who runs it again
+ * compares what is there with what was to be appended. So that this is exact, appends to one file
+ * are done one at a time, with the question for its size; what another process of the host appends
+ * between the two cannot be told apart from ours only where its bytes are the same.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +30,7 @@
 #include "devices/fs/errand.h"
 #include "devices/fs/fs-private.h"
 #include "devices/fs/host.h"
+#include "devices/fs/init.h"
 #include "devices/fs/operation.h"
 #include "devices/fs/xattr.h"
 
@@ -220,6 +221,25 @@ static ssize_t write_part(const struct request *rq, const struct transfer *x)
 	return n < 0 ? -errno : n;
 }
 
+/*
+ * A write says how its file is open now (fcntl(F_SETFL) changes that in the guest alone). Pages
+ * that the guest's kernel writes back have their place all the same; and with a writeback cache it
+ * knows where the file ends, and its offsets are right.
+ */
+static bool appends(const struct request *rq, const struct fuse_write_in *in)
+{
+	return (in->flags & O_APPEND) && !(in->write_flags & FUSE_WRITE_CACHE) &&
+	       !init_has(rq->fs, FUSE_WRITEBACK_CACHE);
+}
+
+/* Likewise whether it is to be on the disk when it is answered. RWF_*. */
+static int durability(const struct fuse_write_in *in)
+{
+	if ((in->flags & O_SYNC) == O_SYNC)
+		return RWF_SYNC;
+	return in->flags & O_DSYNC ? RWF_DSYNC : 0;
+}
+
 /* Appending: see the head of the file. */
 
 static pthread_mutex_t append_locks[N_APPEND_LOCKS] = {
@@ -285,10 +305,18 @@ static int64_t appended(struct request *rq, const struct handle *h, uint64_t bef
 	return done == len || before + done == size ? done : 0;
 }
 
-static ssize_t append_locked(struct request *rq, const struct handle *h, uint32_t len,
-			     const struct journal_intent *begun)
+/* A dead worker's bytes are in the file; on the disk too, if its handle or the request says so. */
+static int make_durable(const struct handle *h, const struct fuse_write_in *in)
 {
-	struct transfer x = { .fd = h->fd, .len = len, .flags = RWF_APPEND };
+	if (!durability(in) && !(h->flags & O_DSYNC))
+		return 0;
+	return HOST(fsync(h->fd)) < 0 ? -errno : 0;
+}
+
+static ssize_t append_locked(struct request *rq, const struct handle *h,
+			     const struct fuse_write_in *in, const struct journal_intent *begun)
+{
+	struct transfer x = { .fd = h->fd, .len = in->size, .flags = RWF_APPEND | durability(in) };
 	struct journal_intent intent = { .parent = rq->in.nodeid };
 	ssize_t n;
 
@@ -296,9 +324,14 @@ static ssize_t append_locked(struct request *rq, const struct handle *h, uint32_
 	if (n < 0)
 		return n;
 	if (begun) {
-		int64_t done = appended(rq, h, begun->size, intent.size, len);
+		int64_t done = appended(rq, h, begun->size, intent.size, in->size);
 
-		if (done < 0 || done == (int64_t)len)
+		if (done > 0) {
+			n = make_durable(h, in);
+			if (n < 0)
+				return n;
+		}
+		if (done < 0 || done == (int64_t)in->size)
 			return done;
 		x.skip = (uint32_t)done;
 		x.len -= (uint32_t)done;
@@ -311,7 +344,7 @@ static ssize_t append_locked(struct request *rq, const struct handle *h, uint32_
 	return n < 0 && x.skip == 0 ? n : (ssize_t)x.skip + (n < 0 ? 0 : n);
 }
 
-static ssize_t append(struct request *rq, const struct handle *h, uint32_t len)
+static ssize_t append(struct request *rq, const struct handle *h, const struct fuse_write_in *in)
 {
 	pthread_mutex_t *lock = &append_locks[h->nodeid % N_APPEND_LOCKS];
 	struct journal_intent intent;
@@ -321,36 +354,33 @@ static ssize_t append(struct request *rq, const struct handle *h, uint32_t len)
 	if (past == JOURNAL_DONE)
 		return result;
 	HOST(pthread_mutex_lock(lock));
-	result = append_locked(rq, h, len, past == JOURNAL_BEGUN ? &intent : NULL);
+	result = append_locked(rq, h, in, past == JOURNAL_BEGUN ? &intent : NULL);
 	journal_result(rq, result);
 	CRASH_POINT("fs.append.recorded");
 	pthread_mutex_unlock(lock);
 	return result;
 }
 
-/* Pages that the guest's kernel writes back have their place, whatever the file was opened for. */
-static bool appends(const struct handle *h, const struct fuse_write_in *in)
+static bool waits_for_disk(const struct handle *h, const struct fuse_write_in *in)
 {
-	return (h->flags & O_APPEND) && !(in->write_flags & FUSE_WRITE_CACHE);
-}
-
-static bool waits_for_disk(const struct handle *h, uint32_t len)
-{
-	return len >= REQUEST_LARGE_LEN || (h->flags & (O_DIRECT | O_DSYNC | O_SYNC));
+	return in->size >= REQUEST_LARGE_LEN || durability(in) ||
+	       (h->flags & (O_DIRECT | O_DSYNC | O_SYNC));
 }
 
 static ssize_t write_file(struct request *rq, const struct handle *h,
 			  const struct fuse_write_in *in)
 {
-	struct transfer x = { .fd = h->fd, .len = in->size, .offset = in->offset };
-	bool slow = waits_for_disk(h, in->size);
+	struct transfer x = {
+		.fd = h->fd, .len = in->size, .offset = in->offset, .flags = durability(in)
+	};
+	bool slow = waits_for_disk(h, in);
 	struct creds_kill kill;
 	ssize_t n;
 
 	if (slow)
 		request_slow_begin(rq);
 	creds_kill_begin(&kill, rq, h->fd, in->write_flags & FUSE_WRITE_KILL_SUIDGID);
-	n = appends(h, in) ? append(rq, h, in->size) : write_part(rq, &x);
+	n = appends(rq, in) ? append(rq, h, in) : write_part(rq, &x);
 	kill_end(&kill, rq->fs, h->fd, n > 0);
 	if (slow)
 		request_slow_end(rq);
@@ -363,11 +393,13 @@ static ssize_t write_file(struct request *rq, const struct handle *h,
  */
 static bool write_aside(struct request *rq, const struct handle *h, const struct fuse_write_in *in)
 {
-	const struct errand_spec spec = {
-		.handle = h, .opcode = IORING_OP_WRITEV, .offset = in->offset, .len = in->size
-	};
+	const struct errand_spec spec = { .handle = h,
+					  .opcode = IORING_OP_WRITEV,
+					  .offset = in->offset,
+					  .len = in->size,
+					  .flags = (uint32_t)durability(in) };
 
-	return (h->flags & O_DIRECT) && !appends(h, in) && in->size > 0 &&
+	return (h->flags & O_DIRECT) && !appends(rq, in) && in->size > 0 &&
 	       !(in->write_flags & FUSE_WRITE_KILL_SUIDGID) && errand_begin(rq, &spec);
 }
 

@@ -98,6 +98,7 @@ static void queue_entry(struct thread *t, const struct errand *e)
 		sqe->addr = (uint64_t)(uintptr_t)e->iov;
 		sqe->len = e->n_iov;
 		sqe->off = e->what.offset + e->what.done;
+		sqe->rw_flags = (int)e->what.flags;
 	}
 	/* Now, not when the turn ends: the next request of this turn may be another large copy. */
 	aside_hand_over(&t->aside);

@@ -57,7 +57,7 @@ struct errand_spec {
 	uint8_t opcode;		     /* IORING_OP_READV, WRITEV or FSYNC */
 	uint64_t offset;	     /* of the request, not of what is left */
 	uint32_t len, done;	     /* what of it is there already */
-	uint32_t flags;		     /* of fsync */
+	uint32_t flags;		     /* IORING_FSYNC_*, of a write RWF_* */
 };
 
 /* False: not taken. */

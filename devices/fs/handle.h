@@ -39,7 +39,7 @@ enum handle_kind {
 struct handle {
 	int fd;
 	enum handle_kind kind;
-	uint32_t flags;	 /* open(2) flags that it has, O_APPEND as the guest gave it */
+	uint32_t flags;	 /* open(2) flags that it has */
 	uint64_t nodeid; /* what was opened */
 };
 

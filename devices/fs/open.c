@@ -44,13 +44,6 @@ int open_host_flags(const struct fs *fs, uint32_t flags)
 	return host | O_NONBLOCK | O_NOCTTY;
 }
 
-uint32_t open_handle_flags(const struct fs *fs, uint32_t flags)
-{
-	uint32_t append = writeback(fs) ? 0 : flags & O_APPEND;
-
-	return (uint32_t)open_host_flags(fs, flags) | append;
-}
-
 uint32_t open_reply_flags(const struct fs *fs, bool directory)
 {
 	switch (fs->config.cache) {
@@ -117,20 +110,19 @@ static bool would_write(const struct fuse_open_in *in)
 int op_open(struct request *rq)
 {
 	const struct fuse_open_in *in = REQUEST_ARGS(rq, fuse_open_in);
+	int flags = open_host_flags(rq->fs, in->flags), fd, r;
 	uint64_t fh;
-	int fd, r;
 
 	if (rq->fs->config.readonly && would_write(in))
 		return -EROFS;
 	if (rq->again && handle_found(rq, &fh))
 		return reply(rq, fh, false);
-	fd = open_inode(rq, open_host_flags(rq->fs, in->flags), in->flags & ~(uint32_t)O_DIRECTORY,
+	fd = open_inode(rq, flags, in->flags & ~(uint32_t)O_DIRECTORY,
 			in->open_flags & FUSE_OPEN_KILL_SUIDGID);
 	if (fd < 0)
 		return fd;
 	CRASH_POINT("fs.open.opened");
-	r = handle_open(rq, fd, HANDLE_FILE, open_handle_flags(rq->fs, in->flags), rq->in.nodeid,
-			&fh);
+	r = handle_open(rq, fd, HANDLE_FILE, (uint32_t)flags, rq->in.nodeid, &fh);
 	return r < 0 ? r : reply(rq, fh, false);
 }
 

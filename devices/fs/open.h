@@ -15,19 +15,12 @@ struct fs;
  *
  *  - only flags that mean something for an open file, so no O_CREAT, O_PATH, O_TMPFILE, O_NOFOLLOW,
  *    …;
- *  - without O_APPEND: WRITE appends by itself where the guest wants it (open_handle_flags());
+ *  - without O_APPEND: each WRITE says whether it is to append (data.c);
  *  - with a writeback cache the guest's kernel reads what it writes only in part: O_WRONLY becomes
  *    O_RDWR;
  *  - without O_DIRECT unless the device passes it on.
  */
 int open_host_flags(const struct fs *fs, uint32_t flags);
-
-/*
- * What struct handle is to remember: the above, and O_APPEND where WRITE is to append. With a
- * writeback cache it is not: the guest's kernel knows the end of the file then, and its offsets are
- * right.
- */
-uint32_t open_handle_flags(const struct fs *fs, uint32_t flags);
 
 /* FOPEN_* for the answer: what the guest may keep in its page cache, by the cache mode. */
 uint32_t open_reply_flags(const struct fs *fs, bool directory);

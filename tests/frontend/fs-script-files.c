@@ -88,7 +88,8 @@ static void writes(struct fs_script *s, const char *name, uint32_t flags)
 	for (unsigned i = 0; i < N; i++) {
 		struct fuse_write_in in = { .fh = file.fh,
 					    .offset = flags & O_APPEND ? 0 : i * PIECE,
-					    .size = PIECE };
+					    .size = PIECE,
+					    .flags = O_WRONLY | flags };
 		struct fc_op op = { .opcode = FUSE_WRITE,
 				    .nodeid = file.node,
 				    .part = { [1] = { pieces[i], PIECE } },
@@ -340,6 +341,7 @@ void fs_script_files(struct fs_script *s)
 	fs_script_begin(s, "files");
 	writes(s, "written", 0);
 	writes(s, "appended", O_APPEND);
+	writes(s, "synchronous", O_APPEND | O_DSYNC);
 	syncs(s);
 	large_reads(s);
 	opens(s);

@@ -194,6 +194,7 @@ static void do_write(struct server *s, const struct fuse_in_header *h, const voi
 {
 	const struct fuse_write_in *w = in;
 
+	s->control->write_flags &= w->flags;
 	if (w->offset > s->size || w->size > s->size - w->offset)
 		reply(s, h->unique, -ENOSPC, NULL, 0);
 	else if (s->control->n_writes_to_delay > 0 && s->n_held < MAX_HELD) {

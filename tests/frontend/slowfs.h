@@ -18,6 +18,8 @@ struct slowfs_control {
 	_Atomic unsigned n_landed;     /* chosen requests that have landed */
 	_Atomic unsigned n_writes;     /* all writes that have landed */
 	_Atomic unsigned n_reads;      /* all reads that were answered */
+	_Atomic unsigned
+		write_flags; /* open(2) flags that all writes had, since it was set to ~0 */
 	_Atomic unsigned n_interrupts; /* FUSE_INTERRUPT requests seen */
 };
 

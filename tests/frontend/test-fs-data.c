@@ -41,6 +41,7 @@ enum {
 struct file {
 	uint64_t node, fh;
 	uint32_t open_flags;
+	uint32_t flags; /* as the guest has them now: it sends them with each write */
 };
 
 static struct file create(struct fs_claim *f, const char *name, uint32_t flags)
@@ -48,7 +49,7 @@ static struct file create(struct fs_claim *f, const char *name, uint32_t flags)
 	struct fc_opened o;
 
 	expect_ok(fc_create(&f->c, f->dir, name, flags | O_CREAT, S_IFREG | 0644, &o));
-	return (struct file){ o.entry.nodeid, o.open.fh, o.open.open_flags };
+	return (struct file){ o.entry.nodeid, o.open.fh, o.open.open_flags, flags };
 }
 
 static int open_file(struct fs_claim *f, const char *name, uint32_t flags, struct file *ret)
@@ -59,7 +60,7 @@ static int open_file(struct fs_claim *f, const char *name, uint32_t flags, struc
 
 	expect_ok(fc_lookup(&f->c, f->dir, name, &e));
 	r = fc_open(&f->c, e.nodeid, flags, &o);
-	*ret = (struct file){ e.nodeid, o.fh, o.open_flags };
+	*ret = (struct file){ e.nodeid, o.fh, o.open_flags, flags };
 	return r;
 }
 
@@ -100,6 +101,7 @@ static int write_flags(struct fs_claim *f, const struct file *file, struct fuse_
 
 	in.fh = file->fh;
 	in.size = (uint32_t)strlen(text);
+	in.flags = file->flags;
 	r = fc_run(&f->c, &op);
 	if (r < 0)
 		return r;
@@ -110,7 +112,7 @@ static int write_flags(struct fs_claim *f, const struct file *file, struct fuse_
 static int write_text(struct fs_claim *f, const struct file *file, uint64_t offset,
 		      const char *text)
 {
-	return fc_write(&f->c, file->node, file->fh, offset, text, strlen(text));
+	return write_flags(f, file, (struct fuse_write_in){ .offset = offset }, text);
 }
 
 static void reads(struct fs_claim *f, const struct file *file, uint64_t offset, size_t len,
@@ -204,12 +206,29 @@ static void appending_goes_to_the_end(struct claim_context *x)
 	fs_claim_end(f);
 }
 
+/* fcntl(F_SETFL) in the guest, of which only the writes tell. */
+static void appending_begins_and_ends_in_the_guest(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "append-fcntl", NULL);
+	struct file a = create(f, "file", O_WRONLY | O_APPEND), b;
+
+	b = open_existing(f, "file", O_WRONLY);
+	expect_is(write_text(f, &a, 0, "one two"), 7);
+	a.flags &= ~(uint32_t)O_APPEND;
+	expect_is(write_text(f, &a, 4, "TWO"), 3);
+	expect(fs_claim_holds(f, "file", "one TWO"), "appended");
+	b.flags |= O_APPEND;
+	expect_is(write_text(f, &b, 0, " three"), 6);
+	expect(fs_claim_holds(f, "file", "one TWO three"), "not appended");
+	fs_claim_end(f);
+}
+
 /* A shared mapping of a file that is open for appending, say: the page has its place. */
 static void pages_of_the_guests_cache_are_not_appended(struct claim_context *x)
 {
 	struct fs_claim *f = fs_claim_begin(x, "append-page", NULL);
 	struct file a = create(f, "file", O_RDWR | O_APPEND);
-	struct fuse_write_in in = { .write_flags = FUSE_WRITE_CACHE, .flags = O_RDWR | O_APPEND };
+	struct fuse_write_in in = { .write_flags = FUSE_WRITE_CACHE };
 
 	expect_is(write_text(f, &a, 0, "one two"), 7);
 	expect_is(write_flags(f, &a, in, "ONE"), 3);
@@ -364,6 +383,40 @@ static int write_pages(struct fs_claim *f, const struct file *file, uint8_t *pag
 		return call->error;
 	memcpy(&out, call->reply, sizeof(out));
 	return (int)out.size;
+}
+
+/* What else a driver has put behind it is not the request's. */
+static void no_more_is_written_than_the_request_is_long(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "longer", NULL);
+	struct file file = create(f, "file", O_RDWR);
+	struct fc_call *call = &f->c.call;
+	struct fuse_write_in in = { .fh = file.fh, .size = 5 };
+	struct fe_sg sg[] = { { call->header, sizeof(*call->header) },
+			      { call->args, sizeof(in) + 10 },
+			      { call->answer, sizeof(*call->answer) },
+			      { call->reply, sizeof(struct fuse_write_out) } };
+	struct fuse_write_out out;
+
+	for (unsigned i = 0; i < 2; i++) {
+		in.flags = O_RDWR | (i ? O_APPEND : 0);
+		memcpy(call->args, &in, sizeof(in));
+		memcpy(call->args + sizeof(in), "text others", 10);
+		*call->header = (struct fuse_in_header){ .len = sg[0].len + sizeof(in) + 5,
+							 .opcode = FUSE_WRITE,
+							 .unique = f->c.unique += 2,
+							 .nodeid = file.node };
+		call->unique = f->c.unique;
+		call->room = sizeof(out);
+		call->done = false;
+		expect(fe_queue_add(&f->c.fe.queues[f->c.queue], sg, 2, 2, call) >= 0, "no room");
+		fc_kick(&f->c, f->c.queue);
+		expect_ok(fc_wait(&f->c, f->c.queue, call));
+		memcpy(&out, call->reply, sizeof(out));
+		expect_is(out.size, 5);
+		expect(fs_claim_holds(f, "file", i ? "text text " : "text "), "more was written");
+	}
+	fs_claim_end(f);
 }
 
 static void direct_transfers_are_aligned(struct claim_context *x)
@@ -869,12 +922,11 @@ static int slow_write(struct fc *c, const struct file *file)
 static int slow_opens(struct fc *c, const struct file *file)
 {
 	struct fuse_open_in in = { .flags = O_RDONLY };
-	static struct fc_call calls[6];
+	struct fc_call calls[6];
 	int r = 0;
 
 	for (unsigned i = 0; i < 6; i++) {
-		if (!calls[i].header)
-			fc_call_init(&calls[i], &c->fe.mem);
+		fc_call_init(&calls[i], &c->fe.mem);
 		fc_add(c, FC_REQUESTS, &calls[i],
 		       &(struct fc_op){ .opcode = FUSE_OPEN,
 					.nodeid = file->node,
@@ -920,6 +972,55 @@ static void a_slow_host_is_no_hang(struct claim_context *x)
 	stop_slow(&slow, &b, &c);
 }
 
+/* Two at a time, so that what can be done aside is. The flags that the host's file system sees. */
+static uint32_t flags_on_the_host(struct fc *c, const struct slowfs *slow, const struct file *file,
+				  uint32_t flags)
+{
+	uint8_t *page = fe_memory_alloc(&c->fe.mem, 4096, 4096);
+	struct fuse_write_in in = { .fh = file->fh, .size = 4096, .flags = flags };
+	struct fc_call calls[2];
+
+	slow->control->write_flags = ~0u;
+	for (unsigned i = 0; i < 2; i++) {
+		fc_call_init(&calls[i], &c->fe.mem);
+		fc_add(c, FC_REQUESTS, &calls[i],
+		       &(struct fc_op){ .opcode = FUSE_WRITE,
+					.nodeid = file->node,
+					.part = { { &in, sizeof(in) }, { page, 4096 } },
+					.n_parts = 2,
+					.room = sizeof(struct fuse_write_out) });
+	}
+	fc_kick(c, FC_REQUESTS);
+	for (unsigned i = 0; i < 2; i++)
+		expect_ok(fc_wait(c, FC_REQUESTS, &calls[i]));
+	return slow->control->write_flags;
+}
+
+/* RWF_DSYNC and RWF_SYNC, and O_DSYNC set by fcntl(), reach the device with each write alone. */
+static void synchronous_writes_are_so_for_the_host(struct claim_context *x)
+{
+	static const char *const uncached_args[] = { "--cache=none", NULL };
+	static const char *const direct_args[] = { "--cache=none", "--direct-io", NULL };
+	static struct slowfs slow;
+	static struct backend b;
+	static struct fc c;
+	struct file file;
+
+	for (unsigned way = 0; way < 2; way++) {
+		const uint32_t flags = O_RDWR | (way ? O_DIRECT : 0);
+		struct fuse_open_out o;
+
+		start_slow(x->program, way ? direct_args : uncached_args, &slow, &b, &c, &file);
+		expect_ok(fc_open(&c, file.node, flags, &o));
+		file.fh = o.fh;
+		expect_is(flags_on_the_host(&c, &slow, &file, flags) & O_SYNC, 0);
+		expect_is(flags_on_the_host(&c, &slow, &file, flags | O_DSYNC) & O_SYNC, O_DSYNC);
+		expect_is(flags_on_the_host(&c, &slow, &file, flags | O_SYNC) & O_SYNC, O_SYNC);
+		stop_slow(&slow, &b, &c);
+		memset(&c, 0, sizeof(c));
+	}
+}
+
 #define CLAIM(name, spec)                                                                          \
 	{                                                                                          \
 #name, name, &spec                                                                 \
@@ -927,9 +1028,11 @@ static void a_slow_host_is_no_hang(struct claim_context *x)
 
 static const struct claim claims[] = {
 	CLAIM(data_comes_back_as_it_was_written, plain),
+	CLAIM(no_more_is_written_than_the_request_is_long, plain),
 	CLAIM(reading_ends_with_the_file, plain),
 	CLAIM(handles_are_for_what_they_were_opened_for, plain),
 	CLAIM(appending_goes_to_the_end, plain),
+	CLAIM(appending_begins_and_ends_in_the_guest, plain),
 	CLAIM(pages_of_the_guests_cache_are_not_appended, plain),
 	CLAIM(an_open_file_outlives_its_name, plain),
 	CLAIM(truncation_by_open, plain),
@@ -946,6 +1049,7 @@ static const struct claim claims[] = {
 	CLAIM(large_reads_at_the_same_time_have_their_data, plain),
 	CLAIM(what_waits_for_a_disk_holds_nobody_up, plain),
 	CLAIM(a_slow_host_is_no_hang, plain),
+	CLAIM(synchronous_writes_are_so_for_the_host, plain),
 	CLAIM(open_files_outlive_the_worker, plain),
 	CLAIM(the_guest_may_keep_little_by_itself, plain),
 	CLAIM(a_writeback_cache_says_where_to_append, writeback),
