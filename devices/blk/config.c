@@ -7,8 +7,10 @@
 
 #include "devices/virtio/feature.h"
 
+/* image.device[0]: the driver's write cache. */
+enum { DEVICE_BYTE_WCE = 0, WCE_UNSET = 0, WCE_OFF, WCE_ON };
+
 enum {
-	DEVICE_BYTE_WCE = 0,	     /* image.device[0]: the driver's write cache */
 	MAX_RANGE_SECTORS = 1 << 22, /* 2 GiB in one range of a discard */
 };
 
@@ -26,6 +28,16 @@ static void fill_topology(const struct blk *b, struct virtio_blk_config *c)
 	c->opt_io_size = im->io_opt / im->block_len;
 }
 
+/*
+ * VIRTIO 1.3 §5.2.6.2: a driver without FLUSH has no way to make writes durable, so each is;
+ * without CONFIG_WCE it cannot know that the cache is off, which is safe.
+ */
+static bool is_writeback(const struct image *im)
+{
+	return im->device[DEVICE_BYTE_WCE] == WCE_ON &&
+	       feature_has(im->features, FEATURE_BIT(VIRTIO_BLK_F_FLUSH));
+}
+
 static void fill_config(const struct blk *b, const struct image *im, struct virtio_blk_config *c)
 {
 	uint32_t per_block = b->image.block_len / REQUEST_SECTOR;
@@ -37,7 +49,8 @@ static void fill_config(const struct blk *b, const struct image *im, struct virt
 		b->queue_size - 2 < REQUEST_MAX_SEGMENTS ? b->queue_size - 2 : REQUEST_MAX_SEGMENTS;
 	c->blk_size = b->image.block_len;
 	fill_topology(b, c);
-	c->wce = im->device[DEVICE_BYTE_WCE];
+	/* Before the driver has chosen: what it will be. */
+	c->wce = im->features_set ? is_writeback(im) : im->device[DEVICE_BYTE_WCE] == WCE_ON;
 	c->num_queues = (uint16_t)b->model.device.n_queues;
 	c->max_discard_sectors = MAX_RANGE_SECTORS;
 	c->max_discard_seg = REQUEST_MAX_RANGES;
@@ -62,25 +75,27 @@ bool blk_config_write(struct device *d, struct image *im, uint32_t offset, uint3
 {
 	if (offset != offsetof(struct virtio_blk_config, wce) || len != 1 || bytes[0] > 1)
 		return false;
-	im->device[DEVICE_BYTE_WCE] = bytes[0];
+	im->device[DEVICE_BYTE_WCE] = bytes[0] ? WCE_ON : WCE_OFF;
 	return true;
 }
 
+/*
+ * A cache that is off stays off: QEMU resets the device too when it only pauses the guest, who
+ * relies on it still (VIRTIO 1.3 §5.2.5: either mode may be there after a reset).
+ */
 void blk_reset(struct device *d, struct image *im)
 {
-	im->device[DEVICE_BYTE_WCE] = blk_of(d)->cache != IMAGE_CACHE_WRITETHROUGH;
+	bool cached = blk_of(d)->cache != IMAGE_CACHE_WRITETHROUGH;
+
+	if (im->device[DEVICE_BYTE_WCE] != WCE_OFF)
+		im->device[DEVICE_BYTE_WCE] = cached ? WCE_ON : WCE_OFF;
 }
 
-/*
- * VIRTIO 1.3 §5.2.6.2: a driver without FLUSH has no way to make writes durable, so each is;
- * without CONFIG_WCE it cannot know that the cache is off, which is safe.
- */
 void blk_configure(struct device *d, const struct image *im)
 {
 	struct blk *b = blk_of(d);
 
-	b->target.writeback = im->device[DEVICE_BYTE_WCE] &&
-			      feature_has(im->features, FEATURE_BIT(VIRTIO_BLK_F_FLUSH));
+	b->target.writeback = is_writeback(im);
 }
 
 uint64_t blk_features(const struct blk *b, bool discard)

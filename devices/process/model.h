@@ -34,6 +34,7 @@ struct vring {
 	bool attached; /* the queue is started; the thread serves it if enabled */
 	bool enabled;
 	bool broken_told;
+	bool lost; /* the memory that it is in is away: not served until that is back */
 	uint64_t held_since_ns; /* a signal to the driver is held back; 0: none is */
 	uint32_t n_signals;	/* given so far */
 	int kick, call, err;	/* borrowed from the image */

@@ -144,11 +144,25 @@ static void set_nonblock(int fd)
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
-static void set_call(int *fd, int now)
+/* The descriptor that a ring signals is another now. True: it is. */
+static bool set_signal_fd(int *fd, int now)
 {
-	if (*fd != now)
-		set_nonblock(now);
+	if (*fd == now)
+		return false;
+	set_nonblock(now);
 	*fd = now;
+	return true;
+}
+
+/*
+ * Whatever was published may not have been signalled: by a worker that was killed in between, by
+ * the back-end of an earlier connection, or for want of a descriptor (vhost-user.rst, "Inflight
+ * I/O tracking").
+ */
+static void set_call(struct vring *r, int call)
+{
+	if (set_signal_fd(&r->call, call))
+		thread_signal_fd(call);
 }
 
 static void set_kick(struct vring *r, int kick)
@@ -176,7 +190,6 @@ static void attach(struct rings *rs, struct vring *r, const struct image *im)
 
 	memset(&r->queue, 0, sizeof(r->queue));
 	r->n_inflight = r->n_resubmit = r->n_resubmitted = r->n_deferred = 0;
-	r->broken_told = false;
 	r->attached = true;
 	if (region)
 		v = queue_start(&r->queue, rs->memory, &spec, region, r->resubmit, &r->n_resubmit);
@@ -185,7 +198,10 @@ static void attach(struct rings *rs, struct vring *r, const struct image *im)
 					       .suspicion = r->suspicion,
 					       .limit = WORKER_POISON_LIMIT };
 	CRASH_POINT("rings.attached");
+	r->broken_told = r->lost && v == QUEUE_BAD_ADDRESS;
+	r->lost = v == QUEUE_BAD_ADDRESS;
 	if (v != QUEUE_OK) {
+		r->queue.last_avail = spec.base;
 		break_ring(r, v);
 		return;
 	}
@@ -201,25 +217,37 @@ static void detach(struct vring *r)
 	set_kick(r, IMAGE_NO_FD);
 	r->call = r->err =
 		IMAGE_NO_FD; /* the next ones may have the same numbers and be other files */
-	r->attached = false;
+	r->attached = r->lost = false;
+}
+
+/*
+ * Guest memory has changed. A front-end may take a region away and give it back a moment later,
+ * larger perhaps: the ring waits for that, with nothing in flight.
+ */
+static void remap(struct vring *r, const struct queue_spec *spec)
+{
+	enum queue_verdict v = queue_remap(&r->queue, spec);
+
+	if (v == QUEUE_OK)
+		return;
+	break_ring(r, v);
+	r->lost = r->broken_told = v == QUEUE_BAD_ADDRESS;
+	if (r->lost)
+		log_info("ring %u: the memory that it is in is gone; it waits for it", r->index);
 }
 
 static void follow(struct rings *rs, struct vring *r, const struct image *im)
 {
 	const struct image_vring *v = &im->vrings[r->index];
 	struct queue_spec spec = spec_of(v);
-	enum queue_verdict verdict;
 
-	if (!r->attached) {
+	if (!r->attached || r->lost)
 		attach(rs, r, im);
-	} else if (!r->queue.broken) {
-		verdict = queue_remap(&r->queue, &spec);
-		if (verdict != QUEUE_OK)
-			break_ring(r, verdict);
-	}
+	else if (!r->queue.broken)
+		remap(r, &spec);
 	r->enabled = v->enabled;
-	set_call(&r->call, v->call);
-	set_call(&r->err, v->err);
+	set_call(r, v->call);
+	set_signal_fd(&r->err, v->err);
 	set_kick(r, v->kick);
 }
 

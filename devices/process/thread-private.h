@@ -39,9 +39,6 @@ static inline bool thread_awaits(const struct thread *t, const struct vring *r)
 
 /* thread-answer.c */
 
-/* Signal a descriptor of the front-end's, if there is one (not -1). Never blocks. */
-void thread_signal_fd(int fd);
-
 /* Has the guest broken the ring? Tell its err descriptor, once. */
 void thread_tell_broken(struct vring *r);
 
@@ -54,8 +51,7 @@ void thread_signal_held(struct thread *t, bool all);
 bool thread_pass_fence(struct thread *t);
 
 /*
- * Once, behind the fence: begin to resubmit, and signal each driver; or in a new session just
- * begin.
+ * Once, behind the fence: begin to resubmit; or in a new session just begin.
  */
 void thread_resume(struct thread *t);
 

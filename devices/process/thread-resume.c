@@ -119,16 +119,9 @@ bool thread_pass_fence(struct thread *t)
 	return !t->fenced;
 }
 
-/*
- * One interrupt a ring after a takeover: the dead worker may have published and not signalled
- * (vhost-user.rst, in-flight tracking).
- */
 void thread_resume(struct thread *t)
 {
 	thread_resubmit(t);
-	for (uint32_t i = 0; i < t->n_vrings; i++)
-		if (t->vrings[i]->attached)
-			thread_signal_fd(t->vrings[i]->call);
 	if (t->state->died_ns == 0 && t->model->ops->begun)
 		t->model->ops->begun(&t->model->device, t);
 	t->resumed = true;

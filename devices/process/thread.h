@@ -155,3 +155,6 @@ static inline void thread_goes_aside(struct vring *r, uint16_t head)
 
 /* The model: give a chain back. Visible to the driver after the turn. */
 void thread_push(struct thread *t, struct vring *r, uint16_t head, uint32_t written_len);
+
+/* Signal a descriptor of the front-end's, if there is one (not -1). Never blocks. */
+void thread_signal_fd(int fd);

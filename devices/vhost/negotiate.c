@@ -54,7 +54,7 @@ enum session_verdict owner_set(struct request *r)
 enum session_verdict owner_reset(struct request *r)
 {
 	r->next->owned = 0;
-	vring_stop_all(r->next);
+	vring_stop_all(r);
 	return SESSION_OK;
 }
 
@@ -95,7 +95,7 @@ static void reset(struct request *r)
 {
 	struct device *d = r->session->device;
 
-	vring_stop_all(r->next);
+	vring_stop_all(r);
 	d->ops->reset(d, r->next);
 	r->next->status = 0;
 }
@@ -163,18 +163,38 @@ enum session_verdict config_get(struct request *r)
 	return SESSION_OK;
 }
 
+/*
+ * What the driver wrote, or after a migration the whole space as it was (vhost-user.rst): then what
+ * cannot be written has to be as it is here.
+ */
+static bool config_take(struct request *r, uint32_t offset, uint32_t len, bool migrated)
+{
+	const uint8_t *bytes = r->message->payload.config.bytes;
+	struct device *d = r->session->device;
+	uint8_t here[PROTO_CONFIG_MAX_LEN];
+
+	if (offset > d->config_len || len > d->config_len - offset)
+		return false;
+	if (!migrated)
+		return d->ops->config_write(d, r->next, offset, len, bytes);
+	d->ops->config_read(d, r->next, offset, len, here);
+	for (uint32_t i = 0; i < len; i++)
+		if (here[i] != bytes[i] &&
+		    !d->ops->config_write(d, r->next, offset + i, 1, &bytes[i]))
+			return false;
+	return true;
+}
+
 enum session_verdict config_set(struct request *r)
 {
-	struct device *d = r->session->device;
-	uint32_t offset, len;
+	uint32_t flags = r->message->payload.config.flags, offset, len;
 
-	if (!config_range(r, &offset, &len))
+	if (!config_range(r, &offset, &len) || flags > PROTO_CONFIG_MIGRATED)
 		return SESSION_VALUE;
-	if (offset > d->config_len || len > d->config_len - offset)
-		return SESSION_REFUSED;
-	if (!d->ops->config_write(d, r->next, offset, len, r->message->payload.config.bytes))
-		return SESSION_REFUSED;
-	return SESSION_OK;
+	if (config_take(r, offset, len, flags == PROTO_CONFIG_MIGRATED))
+		return SESSION_OK;
+	r->session->detail = "nothing that can be written there";
+	return SESSION_DECLINED;
 }
 
 enum session_verdict backreq_fd_set(struct request *r)
@@ -189,7 +209,7 @@ enum session_verdict mtu_set(struct request *r)
 {
 	struct device *d = r->session->device;
 
-	return d->ops->mtu_set(d, r->next, r->message->payload.u64) ? SESSION_OK : SESSION_REFUSED;
+	return d->ops->mtu_set(d, r->next, r->message->payload.u64) ? SESSION_OK : SESSION_DECLINED;
 }
 
 /* The address is in the first six bytes of the payload. */
@@ -197,5 +217,5 @@ enum session_verdict rarp_send(struct request *r)
 {
 	struct device *d = r->session->device;
 
-	return d->ops->announce(d, r->message->payload.bytes) ? SESSION_OK : SESSION_REFUSED;
+	return d->ops->announce(d, r->message->payload.bytes) ? SESSION_OK : SESSION_DECLINED;
 }

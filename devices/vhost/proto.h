@@ -72,6 +72,7 @@ enum proto_backend_request {
 enum {
 	PROTO_HEADER_LEN = 12,
 	PROTO_CONFIG_MAX_LEN = 256,
+	PROTO_CONFIG_MIGRATED = 1, /* flags of SET_CONFIG; 0: the driver's write */
 	PROTO_MEM_TABLE_MAX = 8,
 	PROTO_PAYLOAD_MAX_LEN =
 		1024, /* above any payload of ours, below any that needs two reads */

@@ -92,7 +92,7 @@ enum session_verdict vring_call_set(struct request *r);
 enum session_verdict vring_err_set(struct request *r);
 enum session_verdict vring_enable_set(struct request *r);
 /* Stop all rings in the image, as a reset does. */
-void vring_stop_all(struct image *im);
+void vring_stop_all(struct request *r);
 /* Stop those that are disabled; false: there is one that runs. */
 bool vring_setting_up_all(struct request *r);
 

@@ -6,6 +6,7 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/fd.h"
+#include "devices/base/log.h"
 #include "devices/vhost/request.h"
 #include "devices/virtio/feature.h"
 
@@ -23,9 +24,10 @@ const char *session_verdict_to_string(enum session_verdict v)
 		[SESSION_VALUE] = "value out of range",
 		[SESSION_MEMORY] = "memory region cannot be used",
 		[SESSION_REFUSED] = "request cannot be fulfilled",
+		[SESSION_DECLINED] = "request declined",
 	};
 
-	_Static_assert(sizeof(names) / sizeof(*names) == SESSION_REFUSED + 1, "a name for each");
+	_Static_assert(sizeof(names) / sizeof(*names) == SESSION_DECLINED + 1, "a name for each");
 	return names[v];
 }
 
@@ -136,39 +138,58 @@ void session_connect(struct session *s, int socket)
 	commit(s);
 }
 
-/* The ack of a request that has no reply of its own: 0 for done, else refused. */
-static bool acknowledge(struct request *r, const struct request_row *row, uint64_t result)
+/*
+ * vhost-user.rst, REPLY_ACK: has the front-end asked for an ack, where there is no reply? User Mode
+ * Linux does with the very request that acknowledges REPLY_ACK: im is what it has led to.
+ */
+static bool wants_ack(const struct image *im, const struct request_row *row,
+		      const struct message *m)
 {
-	bool asked = (r->message->header.flags & PROTO_FLAG_NEED_REPLY) != 0;
+	return row && row->reply == REQUEST_ACK && m->header.flags & PROTO_FLAG_NEED_REPLY &&
+	       im->protocol_features & PROTO_F_REPLY_ACK;
+}
 
-	if (row->reply != REQUEST_ACK || !asked ||
-	    !(r->next->protocol_features & PROTO_F_REPLY_ACK))
-		return false;
-	request_answer_u64(r, result);
-	return true;
+/* Make the next image by the row's handler, with the ack. A refusal changes nothing. */
+static enum session_verdict handle(struct request *r, const struct request_row *row)
+{
+	struct session *s = r->session;
+	enum session_verdict v = row->handle(r);
+	bool ack = wants_ack(r->next, row, r->message);
+
+	if (v == SESSION_REFUSED || v == SESSION_DECLINED) {
+		r->next = begin(s);
+		if (ack || v == SESSION_DECLINED) {
+			log_debug("request %s: declined: %s", row->name,
+				  s->detail ? s->detail : "it cannot be fulfilled");
+			if (ack)
+				request_answer_u64(r, 1);
+			return SESSION_OK;
+		}
+	}
+	if (v == SESSION_OK && ack)
+		request_answer_u64(r, 0);
+	return v;
 }
 
 /*
- * Make the next image by the row's handler. A refusal becomes a negative ack with nothing changed,
- * if the front-end has asked for an ack.
+ * The session ends by this request; who waits for an ack gets one. It is part of no image: a
+ * successor would find the request again, and end the session by it again.
  */
-static enum session_verdict handle(struct request *r, const struct request_row *row)
+static void last_words(struct session *s, const struct request_row *row, const struct message *m)
 {
-	enum session_verdict v = row->handle(r);
+	struct message_tx tx;
+	uint64_t failed = 1;
 
-	if (v == SESSION_OK) {
-		acknowledge(r, row, 0);
-		return SESSION_OK;
-	}
-	if (v != SESSION_REFUSED)
-		return v;
-	r->next = begin(r->session);
-	return acknowledge(r, row, 1) ? SESSION_OK : SESSION_REFUSED;
+	if (!wants_ack(session_image(s), row, m))
+		return;
+	message_tx_reset(&tx);
+	message_reply(&tx, m, &failed, sizeof(failed), IMAGE_NO_FD);
+	(void)message_send(&tx, session_image(s)->connection);
 }
 
-static enum session_verdict run(struct session *s, const struct message *m)
+static enum session_verdict run(struct session *s, const struct request_row *row,
+				const struct message *m)
 {
-	const struct request_row *row = request_find(m->header.request);
 	struct request r = { .session = s, .message = m };
 	struct device *d = s->device;
 	enum session_verdict v;
@@ -226,6 +247,7 @@ enum session_verdict session_step(struct session *s, bool *ret_blocked)
 	enum { BURST = 16 };
 
 	for (int i = 0; i < BURST; i++) {
+		const struct request_row *row;
 		struct message m;
 		bool again;
 		enum session_verdict v = send_reply(s, ret_blocked);
@@ -235,9 +257,12 @@ enum session_verdict session_step(struct session *s, bool *ret_blocked)
 		v = receive(s, &m, &again);
 		if (v != SESSION_OK || again)
 			return v;
-		v = run(s, &m);
-		if (v != SESSION_OK)
+		row = request_find(m.header.request);
+		v = run(s, row, &m);
+		if (v != SESSION_OK) {
+			last_words(s, row, &m);
 			return v;
+		}
 		v = send_reply(s, ret_blocked);
 		close_later_ones(s);
 		if (v != SESSION_OK || *ret_blocked)

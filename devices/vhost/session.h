@@ -30,16 +30,17 @@
 
 enum session_verdict {
 	SESSION_OK = 0,
-	SESSION_CLOSED,	 /* the front-end has gone */
-	SESSION_MESSAGE, /* see message_verdict: not a message */
-	SESSION_UNKNOWN, /* no such request, or none for this device */
-	SESSION_SIZE,	 /* payload size is not the request's */
-	SESSION_FDS,	 /* too few or too many descriptors */
-	SESSION_PHASE,	 /* not now */
-	SESSION_FEATURE, /* the feature that this request belongs to was not negotiated */
-	SESSION_VALUE,	 /* a value in the payload is out of range */
-	SESSION_MEMORY,	 /* see memory_verdict */
-	SESSION_REFUSED, /* a request that may fail did: answered with a negative ack, or closed */
+	SESSION_CLOSED,	  /* the front-end has gone */
+	SESSION_MESSAGE,  /* see message_verdict: not a message */
+	SESSION_UNKNOWN,  /* no such request, or none for this device */
+	SESSION_SIZE,	  /* payload size is not the request's */
+	SESSION_FDS,	  /* too few or too many descriptors */
+	SESSION_PHASE,	  /* not now */
+	SESSION_FEATURE,  /* the feature that this request belongs to was not negotiated */
+	SESSION_VALUE,	  /* a value in the payload is out of range */
+	SESSION_MEMORY,	  /* see memory_verdict */
+	SESSION_REFUSED,  /* a request that may fail did: answered with a negative ack, or closed */
+	SESSION_DECLINED, /* the same, of one that nobody has to know of: nothing is changed */
 };
 const char *session_verdict_to_string(enum session_verdict v);
 

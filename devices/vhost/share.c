@@ -165,8 +165,29 @@ static bool inflight_shape_ok(struct request *r, const struct proto_inflight *p)
 }
 
 /*
- * The region is the device's own memfd, made fresh for each session. vhost-user.rst describes 20 bytes, QEMU sends and
- * expects 24 (its structure is padded): the answer is as long as the question.
+ * Whoever asks for a region has forgotten the last one, if there was one: after a reset of its
+ * machine. One that rings still use stays as it is. False: it cannot be mapped.
+ */
+static bool inflight_empty(struct request *r, const struct proto_inflight *p)
+{
+	const struct image *im = r->next;
+	void *map;
+
+	for (uint32_t i = 0; i < IMAGE_MAX_VRINGS; i++)
+		if (im->vrings[i].started && im->inflight_fd != IMAGE_NO_FD)
+			return true;
+	map = mmap(NULL, p->mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED, r->session->inflight_fd,
+		   (off_t)p->mmap_offset);
+	if (map == MAP_FAILED)
+		return false;
+	memset(map, 0, p->mmap_size);
+	munmap(map, p->mmap_size);
+	return true;
+}
+
+/*
+ * The region is the device's own memfd. vhost-user.rst describes 20 bytes, QEMU sends and expects
+ * 24 (its structure is padded): the answer is as long as the question.
  */
 enum session_verdict inflight_fd_get(struct request *r)
 {
@@ -176,6 +197,8 @@ enum session_verdict inflight_fd_get(struct request *r)
 		return SESSION_VALUE;
 	p.mmap_size = region_len(&p);
 	p.mmap_offset = r->session->inflight_offset;
+	if (!inflight_empty(r, &p))
+		return refuse(r, MEMORY_UNMAPPABLE);
 	message_reply(r->tx, r->message, &p, r->message->header.size, r->session->inflight_fd);
 	return SESSION_OK;
 }

@@ -8,7 +8,7 @@
  * A ring starts when SET_VRING_KICK comes and stops with GET_VRING_BASE. User Mode Linux never
  * sends the latter: it disables the ring and sets it up anew. So SET_VRING_NUM, SET_VRING_BASE and
  * SET_INFLIGHT_FD stop a ring that is disabled, and are refused on one that runs; SET_VRING_ADDR
- * stops one that is disabled.
+ * stops one that is disabled if it puts the ring elsewhere.
  */
 #include "devices/vhost/request.h"
 #include "devices/virtio/feature.h"
@@ -23,19 +23,24 @@ static struct image_vring *vring_at(struct request *r, uint64_t index)
 	return &r->next->vrings[index];
 }
 
-static void vring_stop(struct image_vring *v)
+/* By whatever it is stopped: a front-end may ask later where it stood (GET_VRING_BASE). */
+static void vring_stop(struct request *r, struct image_vring *v)
 {
+	struct device *d = r->session->device;
+
+	if (v->started)
+		v->base = d->ops->ring_base(d, (uint32_t)(v - r->next->vrings));
 	v->started = 0;
 }
 
-void vring_stop_all(struct image *im)
+void vring_stop_all(struct request *r)
 {
+	struct image *im = r->next;
 	bool start_enabled = !feature_has(im->features, FEATURE_VHOST_PROTOCOL_FEATURES);
 
 	for (uint32_t i = 0; i < IMAGE_MAX_VRINGS; i++) {
-		vring_stop(&im->vrings[i]);
+		vring_stop(r, &im->vrings[i]);
 		im->vrings[i].enabled = start_enabled && im->features_set;
-		im->vrings[i].base = 0;
 	}
 }
 
@@ -46,7 +51,7 @@ static bool vring_setting_up(struct request *r, struct image_vring *v)
 		r->session->detail = "the ring is running";
 		return false;
 	}
-	vring_stop(v);
+	vring_stop(r, v);
 	return true;
 }
 
@@ -78,7 +83,7 @@ enum session_verdict vring_num_set(struct request *r)
 	return SESSION_OK;
 }
 
-/* On a running ring: QEMU sends it again to turn logging of the used ring on and off. */
+/* On a started ring: QEMU sends it again to turn logging of the used ring on and off. */
 enum session_verdict vring_addr_set(struct request *r)
 {
 	const struct proto_vring_addr *p = &r->message->payload.addr;
@@ -86,8 +91,8 @@ enum session_verdict vring_addr_set(struct request *r)
 
 	if (!v || (p->flags & ~PROTO_VRING_F_LOG))
 		return SESSION_VALUE;
-	if (v->started && !v->enabled)
-		vring_stop(v);
+	if (!v->enabled && (v->desc != p->desc || v->avail != p->avail || v->used != p->used))
+		vring_stop(r, v);
 	v->desc = p->desc;
 	v->avail = p->avail;
 	v->used = p->used;
@@ -112,15 +117,12 @@ enum session_verdict vring_base_set(struct request *r)
 
 enum session_verdict vring_base_get(struct request *r)
 {
-	struct device *d = r->session->device;
 	struct proto_vring_state p = r->message->payload.state;
 	struct image_vring *v = vring_at(r, p.index);
 
 	if (!v)
 		return SESSION_VALUE;
-	if (v->started)
-		v->base = d->ops->ring_base(d, p.index);
-	vring_stop(v);
+	vring_stop(r, v);
 	request_close_later(r, v->kick);
 	v->kick = IMAGE_NO_FD;
 	p.num = v->base;

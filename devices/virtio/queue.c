@@ -157,14 +157,18 @@ enum queue_verdict queue_remap(struct queue *q, const struct queue_spec *spec)
 static enum queue_verdict queue_refresh(struct queue *q)
 {
 	/* Acquire: pairs with the driver's barrier before it writes idx (§2.7.13.3.1). */
-	q->avail_seen = __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE);
-	if (q->avail_seen == q->last_avail)
-		return QUEUE_EMPTY;
-	/* All that the driver has given and not got back: no more than there are descriptors. */
-	if ((uint16_t)(q->avail_seen - q->used_idx) > q->size ||
-	    (uint16_t)(q->avail_seen - q->last_avail) > q->size)
+	uint16_t idx = __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE);
+	uint16_t left = (uint16_t)(idx - q->last_avail);
+
+	/*
+	 * All that the driver has given and not got back is no more than there are descriptors, and
+	 * what was seen, and perhaps looked into, cannot be taken back.
+	 */
+	if ((uint16_t)(idx - q->used_idx) > q->size || left > q->size ||
+	    left < (uint16_t)(q->avail_seen - q->last_avail))
 		return queue_break(q, QUEUE_BAD_INDEX, CHAIN_OK);
-	return QUEUE_OK;
+	q->avail_seen = idx;
+	return left == 0 ? QUEUE_EMPTY : QUEUE_OK;
 }
 
 /* Have what the requests from there on will need on its way, a few of them at a time. */

@@ -76,7 +76,7 @@ struct queue {
 	struct guest_addr used_log;
 
 	uint16_t last_avail;	 /* next entry of the available ring to read */
-	uint16_t avail_seen;	 /* avail.idx as loaded last: entries up to it may be read */
+	uint16_t avail_seen;	 /* avail.idx as loaded last, and found good: so far may be read */
 	uint16_t looked_ahead;	 /* entries up to it are on their way into the cache */
 	uint16_t n_too_few;	 /* available and not sufficient: queue_await_more() */
 	uint16_t used_idx;	 /* what the driver sees */

@@ -42,13 +42,14 @@ int port_list_parse(struct port_list *list, const char *text)
 	if (strlen(text) >= sizeof(copy))
 		return -EINVAL;
 	strcpy(copy, text);
-	do {
+	for (;;) {
 		comma = strchr(at, ',');
 		if (comma)
 			*comma = '\0';
 		if (list->n == VSOCK_RANGES_MAX || parse_range(&list->ranges[list->n++], at) < 0)
 			return -EINVAL;
+		if (!comma)
+			return 0;
 		at = comma + 1;
-	} while (comma);
-	return 0;
+	}
 }

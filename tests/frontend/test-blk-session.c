@@ -178,6 +178,61 @@ static void nothing_else_in_config_can_be_set(struct claim_context *x)
 	expect(!memcmp(before, after, sizeof(before)), "config has changed");
 }
 
+/* Who does not ask for an answer must not lose its session by what its guest writes. */
+static void a_refused_write_that_wants_no_answer_changes_nothing(struct claim_context *x)
+{
+	struct fe_spec spec = { .pf_not = FE_BIT(FE_PF_REPLY_ACK) };
+	const uint32_t at = offsetof(struct virtio_blk_config, wce);
+	uint8_t wce = 9, two = 2;
+
+	claim_begin(x, &spec);
+	expect_ok(fe_set_config(&x->fe, at, 1, &two));
+	expect_ok(fe_set_config(&x->fe, 0, 1, &two));
+	expect_ok(fe_get_config(&x->fe, at, 1, &wce));
+	expect_is(wce, 1);
+	work_once(x);
+}
+
+/* vhost-user.rst, REPLY_ACK: a back-end that fails says so, also when it then hangs up. */
+static void a_request_that_ends_the_session_is_answered_first(struct claim_context *x)
+{
+	uint64_t three = UINT64_C(3) << 32; /* descriptors in ring 0: no power of two */
+	struct fe_out out = { .request = FE_SET_VRING_NUM, .payload = &three, .len = 8 };
+
+	claim_begin(x, &everything);
+	expect_ok(fe_queue_enable(&x->fe, &x->fe.queues[0], false));
+	expect_is(fe_do(&x->fe, &out), -EREMOTEIO);
+	expect_is(fe_await_gone(&x->fe, 2000), 0);
+}
+
+/* User Mode Linux waits for it. */
+static void the_request_that_acknowledges_acks_is_acked(struct claim_context *x)
+{
+	uint64_t bits, ack = 9;
+	uint32_t len = sizeof(ack);
+	struct fe_out set = {
+		.request = FE_SET_PROTOCOL_FEATURES, .payload = &bits, .len = sizeof(bits)
+	};
+
+	expect_ok(fe_open(&x->fe, x->backend.socket));
+	expect_ok(fe_ask(&x->fe, FE_GET_PROTOCOL_FEATURES, NULL, 0, &bits));
+	expect(bits & FE_BIT(FE_PF_REPLY_ACK), "REPLY_ACK is not offered");
+	expect_ok(fe_send(&x->fe, &set, FE_FLAG_NEED_REPLY));
+	expect_ok(fe_recv(&x->fe, FE_SET_PROTOCOL_FEATURES, &ack, &len, NULL));
+	expect_is(ack, 0);
+}
+
+/* VIRTIO 1.3 §5.2.5.2. */
+static void without_flush_there_is_no_write_cache(struct claim_context *x)
+{
+	struct fe_spec spec = { .features_not = FE_BIT(VIRTIO_BLK_F_FLUSH) };
+	uint8_t wce = 9;
+
+	claim_begin(x, &spec);
+	expect_ok(fe_get_config(&x->fe, offsetof(struct virtio_blk_config, wce), 1, &wce));
+	expect_is(wce, 0);
+}
+
 static void writethrough_says_so(struct claim_context *x)
 {
 	uint8_t wce = 9;
@@ -304,6 +359,40 @@ static void get_inflight_fd_is_answered_with_as_many_bytes_as_were_sent(struct c
 	work_once(x);
 }
 
+/* As after firmware, which uses fewer descriptors than the system that comes then. */
+static void an_inflight_region_that_is_asked_for_again_is_empty(struct claim_context *x)
+{
+	struct fe_spec spec = { .inflight = true, .queue_size = 64 };
+	struct fe_queue_spec more = { .size = 128 };
+	struct fe_queue *q;
+	uint16_t base;
+
+	claim_begin(x, &spec);
+	q = &x->fe.queues[0];
+	work_once(x);
+	expect_ok(fe_queue_stop(&x->fe, q, &base));
+	expect_ok(fe_inflight_get(&x->fe, 1, 128));
+	expect(fill_is_zero(x->fe.inflight.map, 16 + 128 * 16), "the region is not empty");
+	expect_ok(fe_inflight_set(&x->fe));
+	more.event_idx = q->event_idx;
+	more.indirect = q->indirect;
+	fe_queue_done(q);
+	expect_ok(fe_queue_init(q, &x->fe.mem, &more));
+	expect_ok(fe_queue_start(&x->fe, q, 0));
+	expect_ok(fe_queue_enable(&x->fe, q, true));
+	work_once(x);
+}
+
+/* What was answered just before a front-end reconnects may not have been told. */
+static void a_ring_is_signalled_when_its_call_descriptor_comes(struct claim_context *x)
+{
+	struct pollfd p = { .events = POLLIN };
+
+	claim_begin(x, &everything);
+	p.fd = x->fe.queues[0].call;
+	expect_is(poll(&p, 1, 2000), 1);
+}
+
 static void status_is_kept_and_zero_resets(struct claim_context *x)
 {
 	uint64_t status = 99;
@@ -335,6 +424,67 @@ static void reset_device_stops_the_rings_and_they_start_anew(struct claim_contex
 		expect_ok(fe_queue_start(&x->fe, q, 0));
 		expect_ok(fe_queue_enable(&x->fe, q, true));
 	}
+	work_once(x);
+}
+
+/* VIRTIO 1.3 §5.2.5: either mode will do after a reset, and a VMM that only pauses resets too. */
+static void a_write_cache_that_is_off_stays_off_over_a_reset(struct claim_context *x)
+{
+	const uint32_t at = offsetof(struct virtio_blk_config, wce);
+	uint8_t wce = 9, off = 0;
+
+	claim_begin(x, &everything);
+	expect_ok(fe_set_config(&x->fe, at, 1, &off));
+	expect_ok(fe_do_u64(&x->fe, FE_SET_STATUS, 0, -1));
+	expect_ok(fe_get_config(&x->fe, at, 1, &wce));
+	expect_is(wce, 0);
+	expect_ok(fe_do(&x->fe, &(struct fe_out){ .request = FE_RESET_DEVICE }));
+	expect_ok(fe_get_config(&x->fe, at, 1, &wce));
+	expect_is(wce, 0);
+}
+
+/* QEMU 7.2 stops its device before it asks where the rings stand, and migrates the answer. */
+static void a_ring_that_a_reset_stopped_still_tells_where_it_stood(struct claim_context *x)
+{
+	uint16_t base = 0;
+
+	claim_begin(x, &everything);
+	work_once(x);
+	work_once(x);
+	expect_ok(fe_do_u64(&x->fe, FE_SET_STATUS, 0, -1));
+	expect_ok(fe_queue_stop(&x->fe, &x->fe.queues[0], &base));
+	expect_is(base, 4);
+}
+
+static void a_disabled_ring_that_is_set_up_anew_still_tells_where_it_stood(struct claim_context *x)
+{
+	struct fe_queue *q;
+	uint16_t base = 0;
+	uint64_t num;
+
+	claim_begin(x, &everything);
+	q = &x->fe.queues[0];
+	work_once(x);
+	expect_ok(fe_queue_enable(&x->fe, q, false));
+	num = (uint64_t)(q->size / 2) << 32; /* of ring 0 */
+	expect_ok(fe_do(&x->fe, &(struct fe_out){ .request = FE_SET_VRING_NUM,
+						  .payload = &num,
+						  .len = sizeof(num) }));
+	expect_ok(fe_queue_stop(&x->fe, q, &base));
+	expect_is(base, 2);
+}
+
+/* QEMU does so with each ring of a network card, also those not in use, as a migration begins. */
+static void logging_turned_on_for_a_disabled_ring_does_not_stop_it(struct claim_context *x)
+{
+	struct fe_queue *q;
+
+	claim_begin(x, &everything);
+	q = &x->fe.queues[0];
+	work_once(x);
+	expect_ok(fe_queue_enable(&x->fe, q, false));
+	expect_ok(fe_log_vring(&x->fe, q, true));
+	expect_ok(fe_queue_enable(&x->fe, q, true));
 	work_once(x);
 }
 
@@ -426,6 +576,21 @@ static void a_removed_slot_is_gone(struct claim_context *x)
 	if (poll(&p, 1, 2000) == 0)
 		expect(*x->b.status == VIRTIO_BLK_S_IOERR, "status %u", *x->b.status);
 	expect_is(*(uint8_t *)sg.p, 0x77);
+}
+
+/* QEMU does so while the rings run, when a region grows: first all that go, then all that come. */
+static void a_ring_outlives_its_memory_being_taken_away_and_given_back(struct claim_context *x)
+{
+	struct fe_spec spec = { .slots = true };
+	unsigned i;
+
+	claim_begin(x, &spec);
+	for (i = 0; i < 5; i++) {
+		work_once(x);
+		expect_ok(fe_slot_remove(&x->fe, &x->fe.mem.regions[0]));
+		expect_ok(fe_slot_add(&x->fe, &x->fe.mem.regions[0]));
+	}
+	work_once(x);
 }
 
 /* The table may be replaced while the rings stand still, and the memory then is other memory. */
@@ -719,15 +884,26 @@ static const struct claim claims[] = {
 	C(config_beyond_the_end_is_zero_or_refused, writeback),
 	C(wce_is_switched_by_set_config, writeback),
 	C(nothing_else_in_config_can_be_set, writeback),
+	C(a_refused_write_that_wants_no_answer_changes_nothing, writeback),
+	C(a_request_that_ends_the_session_is_answered_first, writeback),
+	C(the_request_that_acknowledges_acks_is_acked, writeback),
+	C(without_flush_there_is_no_write_cache, writeback),
 	C(a_session_follows_a_session, writeback),
 	C(a_session_that_ends_in_full_flight_is_followed_by_the_next, writeback),
 	C(a_second_connection_waits_for_the_first_to_end, writeback),
 	C(get_inflight_fd_is_answered_with_as_many_bytes_as_were_sent, writeback),
+	C(an_inflight_region_that_is_asked_for_again_is_empty, writeback),
+	C(a_ring_is_signalled_when_its_call_descriptor_comes, writeback),
 	C(status_is_kept_and_zero_resets, writeback),
 	C(reset_device_stops_the_rings_and_they_start_anew, writeback),
+	C(a_write_cache_that_is_off_stays_off_over_a_reset, writeback),
+	C(a_ring_that_a_reset_stopped_still_tells_where_it_stood, writeback),
+	C(a_disabled_ring_that_is_set_up_anew_still_tells_where_it_stood, writeback),
+	C(logging_turned_on_for_a_disabled_ring_does_not_stop_it, writeback),
 	C(five_hundred_and_nine_memory_slots_work, writeback),
 	C(slots_come_and_go_under_load, writeback),
 	C(a_removed_slot_is_gone, writeback),
+	C(a_ring_outlives_its_memory_being_taken_away_and_given_back, writeback),
 	C(the_memory_table_can_be_replaced, writeback),
 	C(every_write_to_guest_memory_is_logged_and_nothing_else, writeback),
 	C(a_log_that_is_too_small_ends_the_session_not_the_device, writeback),

@@ -196,14 +196,15 @@ static bool await_gone_or_erred(struct fe *fe, bool err_counts)
 static bool outcome_right(struct fe *fe, const struct attack *a, int r)
 {
 	bool lost = r == -ECONNRESET || r == -EPIPE;
+	bool heard = r == 0 || r == -EREMOTEIO; /* a back-end that hangs up may say so first */
 
 	switch (a->outcome) {
 	case ATTACK_NO_HARM:
 		return r != -EPROTO && r != -ETIMEDOUT;
 	case ATTACK_LOST:
-		return lost || (r == 0 && await_gone_or_erred(fe, false));
+		return lost || (heard && await_gone_or_erred(fe, false));
 	case ATTACK_BROKEN:
-		return lost || (r == 0 && await_gone_or_erred(fe, true));
+		return lost || (heard && await_gone_or_erred(fe, true));
 	case ATTACK_FAILED:
 		usleep(5000);
 		return lost || request_failed(fe) || await_gone_or_erred(fe, true);

@@ -331,6 +331,18 @@ static void pop_rejects_a_head_pushed_but_not_published(void **state)
 	check_broken(QUEUE_BAD_INDEX, CHAIN_OK);
 }
 
+static void peek_rejects_an_index_that_takes_back_what_was_seen(void **state)
+{
+	start();
+	for (uint16_t head = 0; head < 8; head += 2)
+		driver_offer(&d, head);
+	for (uint32_t n = 0; n < 4; n++)
+		assert_int_equal(queue_peek(&q, n, &c), QUEUE_OK);
+	d.avail->idx -= 4;
+	assert_int_equal(queue_peek(&q, 4, &c), QUEUE_BROKEN);
+	assert_int_equal(q.broken_why, QUEUE_BAD_INDEX);
+}
+
 static void pop_rejects_looped_chain(void **state)
 {
 	start();
@@ -718,6 +730,7 @@ int main(void)
 		TEST(pop_rejects_an_index_that_runs_back),
 		TEST(pop_counts_what_is_in_flight_against_the_ring),
 		TEST(pop_rejects_an_index_that_takes_back_what_is_in_flight),
+		TEST(peek_rejects_an_index_that_takes_back_what_was_seen),
 		TEST(pop_rejects_a_head_in_flight_already),
 		TEST(pop_rejects_a_head_pushed_but_not_published),
 		TEST(pop_rejects_looped_chain),
