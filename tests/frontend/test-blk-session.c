@@ -210,9 +210,9 @@ static void the_request_that_acknowledges_acks_is_acked(struct claim_context *x)
 {
 	uint64_t bits, ack = 9;
 	uint32_t len = sizeof(ack);
-	struct fe_out set = {
-		.request = FE_SET_PROTOCOL_FEATURES, .payload = &bits, .len = sizeof(bits)
-	};
+	struct fe_out set = { .request = FE_SET_PROTOCOL_FEATURES,
+			      .payload = &bits,
+			      .len = sizeof(bits) };
 
 	expect_ok(fe_open(&x->fe, x->backend.socket));
 	expect_ok(fe_ask(&x->fe, FE_GET_PROTOCOL_FEATURES, NULL, 0, &bits));
