@@ -28,16 +28,32 @@ static void forget_aside(struct vring *r, uint16_t head)
 		__atomic_store_n(word, *word & ~bit, __ATOMIC_RELAXED);
 }
 
+static void forget(struct vring *r, uint16_t head)
+{
+	r->suspicion[head] = 0;
+	forget_aside(r, head);
+	if (r->n_deferred > 0)
+		thread_forget_deferred(r, head);
+}
+
 void thread_push(struct thread *t, struct vring *r, uint16_t head, uint32_t written_len)
 {
 	assert(t->n_inflight > 0 && r->n_inflight > 0);
 	t->n_inflight--;
 	r->n_inflight--;
-	r->suspicion[head] = 0;
-	forget_aside(r, head);
-	if (r->n_deferred > 0)
-		thread_forget_deferred(r, head);
+	forget(r, head);
 	queue_push(&r->queue, head, written_len);
+}
+
+void thread_push_run(struct thread *t, struct vring *r, bool writable,
+		     const struct queue_piece *pieces, uint32_t n)
+{
+	assert(t->n_inflight >= n && r->n_inflight >= n);
+	t->n_inflight -= n;
+	r->n_inflight -= n;
+	for (uint32_t i = 0; i < n; i++)
+		forget(r, pieces[i].head);
+	queue_push_run(&r->queue, writable, pieces, n);
 }
 
 void thread_put_back(struct thread *t, struct vring *r, uint16_t head)

@@ -142,6 +142,12 @@ static inline void thread_taken(struct thread *t, struct vring *r)
 	r->n_inflight++;
 }
 
+static inline void thread_taken_run(struct thread *t, struct vring *r, uint32_t n)
+{
+	t->n_inflight += n;
+	r->n_inflight += n;
+}
+
 /* The model: the chain that was popped last of this ring was not needed; it will be popped next. */
 void thread_put_back(struct thread *t, struct vring *r, uint16_t head);
 
@@ -155,6 +161,8 @@ static inline void thread_goes_aside(struct vring *r, uint16_t head)
 
 /* The model: give a chain back. Visible to the driver after the turn. */
 void thread_push(struct thread *t, struct vring *r, uint16_t head, uint32_t written_len);
+void thread_push_run(struct thread *t, struct vring *r, bool writable,
+		     const struct queue_piece *pieces, uint32_t n);
 
 /* Signal a descriptor of the front-end's, if there is one (not -1). Never blocks. */
 void thread_signal_fd(int fd);

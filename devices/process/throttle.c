@@ -1,8 +1,6 @@
 /* Limits on requests and bytes. See throttle.h. */
 #include "devices/process/throttle.h"
 
-#include <stdbool.h>
-
 #include "devices/base/clock.h"
 
 enum { BURST_NS = 20000000 };
@@ -28,7 +26,7 @@ uint64_t throttle_wait_ns(const struct throttle *t)
 {
 	uint64_t now, requests, bytes;
 
-	if (t->requests.per_second == 0 && t->bytes.per_second == 0)
+	if (throttle_is_off(t))
 		return 0;
 	now = clock_now_ns();
 	requests = wait_ns(&t->requests, now);
@@ -53,7 +51,7 @@ void throttle_charge(struct throttle *t, uint64_t len)
 {
 	uint64_t now;
 
-	if (t->requests.per_second == 0 && t->bytes.per_second == 0)
+	if (throttle_is_off(t))
 		return;
 	now = clock_now_ns();
 	charge(&t->requests, 1, now);

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct throttle_limit {
@@ -23,6 +24,12 @@ struct throttle {
 };
 
 void throttle_init(struct throttle *t, uint64_t iops, uint64_t bandwidth);
+
+/* Is there no limit? */
+static inline bool throttle_is_off(const struct throttle *t)
+{
+	return t->requests.per_second == 0 && t->bytes.per_second == 0;
+}
 
 /* Nanoseconds until the next request may pass; 0: now. */
 uint64_t throttle_wait_ns(const struct throttle *t);

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "devices/base/span.h"
 #include "devices/virtio/chain.h"
 
 static const char *const chain_verdicts[] = {
@@ -119,4 +120,25 @@ enum chain_verdict chain_load(struct chain *c, const struct memory *m, const str
 			return v;
 		idx = d.next;
 	}
+}
+
+bool chain_piece(const struct memory *m, const struct memory_region **near,
+		 const struct ring_desc *desc, bool writable, uint8_t **ret_p, uint32_t *ret_len)
+{
+	const struct chain_table t = { .desc = (const uint8_t *)desc, .size = 1 };
+	const struct ring_desc d = chain_desc(&t, 0);
+	const struct memory_region *r = *near;
+
+	if ((d.flags & (RING_DESC_F_NEXT | RING_DESC_F_INDIRECT)) ||
+	    writable != !!(d.flags & RING_DESC_F_WRITE) || d.len == 0)
+		return false;
+	if (!r || !span_fits(r->size, d.addr - r->guest.v, d.len)) {
+		r = memory_region_of(m, (struct guest_addr){ d.addr });
+		if (!r || !span_fits(r->size, d.addr - r->guest.v, d.len))
+			return false;
+		*near = r;
+	}
+	*ret_p = r->host + (d.addr - r->guest.v);
+	*ret_len = d.len;
+	return true;
 }

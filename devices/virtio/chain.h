@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -49,3 +50,11 @@ const char *chain_verdict_to_string(enum chain_verdict v);
  */
 enum chain_verdict chain_load(struct chain *c, const struct memory *m, const struct ring_desc *desc,
 			      uint32_t size, bool indirect, uint16_t head);
+
+/*
+ * A chain of one direct descriptor whose buffer lies in one region: that buffer. False: it is not
+ * such a chain, or not of this direction, or not good; chain_load() says which. *near: the region
+ * that was found last, NULL at first.
+ */
+bool chain_piece(const struct memory *m, const struct memory_region **near,
+		 const struct ring_desc *desc, bool writable, uint8_t **ret_p, uint32_t *ret_len);

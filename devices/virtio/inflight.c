@@ -149,30 +149,9 @@ bool inflight_attach(struct inflight *f, struct inflight_region *region, uint32_
 	return true;
 }
 
-void inflight_take(struct inflight *f, uint16_t head)
-{
-	struct inflight_desc *desc = &f->region->desc[head];
-
-	__atomic_store_n(&desc->counter, f->counter++, __ATOMIC_RELAXED);
-	CRASH_POINT("inflight.take.counter");
-	/* Release: pairs with the acquire in inflight_collect(). */
-	__atomic_store_n(&desc->inflight, 1, __ATOMIC_RELEASE);
-}
-
 void inflight_untake(struct inflight *f, uint16_t head)
 {
 	__atomic_store_n(&f->region->desc[head].inflight, 0, __ATOMIC_RELEASE);
-}
-
-void inflight_complete(struct inflight *f, uint16_t head)
-{
-	struct inflight_region *region = f->region;
-	uint16_t last = __atomic_load_n(&region->last_batch_head, __ATOMIC_RELAXED);
-
-	__atomic_store_n(&region->desc[head].next, last, __ATOMIC_RELAXED);
-	CRASH_POINT("inflight.complete.next");
-	/* Release: whoever follows last_batch_head to this head finds its next. */
-	__atomic_store_n(&region->last_batch_head, head, __ATOMIC_RELEASE);
 }
 
 void inflight_clear(struct inflight *f, const uint16_t *heads, uint16_t n, uint16_t used_idx)

@@ -29,6 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/base/crash.h"
+
 struct inflight_desc {
 	uint8_t inflight;
 	uint8_t padding[5];
@@ -71,8 +73,27 @@ bool inflight_attach(struct inflight *f, struct inflight_region *region, uint32_
 		     uint16_t used_idx, struct inflight_entry *entries, uint32_t *ret_n);
 
 /* See the theory above. head is < size. */
-void inflight_take(struct inflight *f, uint16_t head);
-void inflight_complete(struct inflight *f, uint16_t head);
+static inline void inflight_take(struct inflight *f, uint16_t head)
+{
+	struct inflight_desc *desc = &f->region->desc[head];
+
+	__atomic_store_n(&desc->counter, f->counter++, __ATOMIC_RELAXED);
+	CRASH_POINT("inflight.take.counter");
+	/* Release: pairs with the acquire in inflight_collect(). */
+	__atomic_store_n(&desc->inflight, 1, __ATOMIC_RELEASE);
+}
+
+static inline void inflight_complete(struct inflight *f, uint16_t head)
+{
+	struct inflight_region *region = f->region;
+	uint16_t last = __atomic_load_n(&region->last_batch_head, __ATOMIC_RELAXED);
+
+	__atomic_store_n(&region->desc[head].next, last, __ATOMIC_RELAXED);
+	CRASH_POINT("inflight.complete.next");
+	/* Release: whoever follows last_batch_head to this head finds its next. */
+	__atomic_store_n(&region->last_batch_head, head, __ATOMIC_RELEASE);
+}
+
 /* heads[0..n) are those completed since the last call; used_idx is what was published. */
 void inflight_clear(struct inflight *f, const uint16_t *heads, uint16_t n, uint16_t used_idx);
 

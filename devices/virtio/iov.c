@@ -1,6 +1,7 @@
 /* Copying out of and into scattered guest memory. See iov.h. */
 #include <string.h>
 
+#include "devices/base/copy.h"
 #include "devices/virtio/iov.h"
 
 /* A place in an iov: byte `offset` of element i. */
@@ -52,7 +53,7 @@ size_t iov_read(const struct iovec *iov, uint32_t n, size_t offset, void *buf, s
 	uint8_t *p;
 
 	while ((step = iov_next(iov, n, &at, len - done, &p)) > 0) {
-		memcpy((uint8_t *)buf + done, p, step);
+		copy_bytes((uint8_t *)buf + done, p, step);
 		done += step;
 	}
 	return done;
@@ -65,7 +66,7 @@ size_t iov_write(const struct iovec *iov, uint32_t n, size_t offset, const void 
 	uint8_t *p;
 
 	while ((step = iov_next(iov, n, &at, len - done, &p)) > 0) {
-		memcpy(p, (const uint8_t *)buf + done, step);
+		copy_bytes(p, (const uint8_t *)buf + done, step);
 		done += step;
 	}
 	return done;

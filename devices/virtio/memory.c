@@ -45,8 +45,7 @@ static uint32_t memory_rank(const struct memory *m, struct guest_addr addr)
 	return low;
 }
 
-/* The region that holds the byte at addr, or NULL. */
-static const struct memory_region *memory_find(const struct memory *m, struct guest_addr addr)
+const struct memory_region *memory_region_of(const struct memory *m, struct guest_addr addr)
 {
 	uint32_t rank = memory_rank(m, addr);
 	const struct memory_region *region;
@@ -177,7 +176,7 @@ void memory_clear(struct memory *m)
 
 void *memory_at(const struct memory *m, struct guest_addr addr, uint64_t len)
 {
-	const struct memory_region *region = memory_find(m, addr);
+	const struct memory_region *region = memory_region_of(m, addr);
 
 	if (!region || !span_fits(region->size, addr.v - region->guest.v, len))
 		return NULL;
@@ -205,7 +204,7 @@ bool memory_iov(const struct memory *m, struct guest_addr addr, uint64_t len, st
 	while (len > 0) {
 		uint64_t offset, step;
 
-		region = memory_find(m, addr);
+		region = memory_region_of(m, addr);
 		if (!region || at >= max)
 			return false;
 		offset = addr.v - region->guest.v;

@@ -88,6 +88,9 @@ enum memory_verdict memory_remove(struct memory *m, struct guest_addr guest, str
 /* Unmap and forget every region (not the log). */
 void memory_clear(struct memory *m);
 
+/* The region that holds the byte at addr, or NULL. */
+const struct memory_region *memory_region_of(const struct memory *m, struct guest_addr addr);
+
 /* size bytes at addr, or NULL if they do not lie in one region. len may be 0. */
 void *memory_at(const struct memory *m, struct guest_addr addr, uint64_t len);
 void *memory_at_user(const struct memory *m, struct user_addr addr, uint64_t len);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "devices/base/crash.h"
+#include "devices/base/fetch.h"
 #include "devices/base/log.h"
 #include "devices/virtio/ahead.h"
 #include "devices/virtio/queue.h"
@@ -189,6 +190,15 @@ static void queue_look_ahead(struct queue *q, uint16_t at)
 		ahead_fetch(q->memory, q->desc, heads, n);
 }
 
+/* For a run, whose heads are not suspect (queue_watch). */
+static inline void queue_note_walk(const struct queue *q, uint16_t head)
+{
+	if (q->watch.in_hand)
+		__atomic_store_n(q->watch.in_hand, 1 + (q->watch.index << 16 | head),
+				 __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 static enum chain_verdict queue_walk(struct queue *q, uint16_t head, struct chain *c)
 {
 	const struct queue_watch *w = &q->watch;
@@ -236,7 +246,7 @@ enum queue_verdict queue_peek(struct queue *q, uint32_t n, struct chain *c)
 	return QUEUE_OK;
 }
 
-enum queue_verdict queue_take(struct queue *q, uint16_t head)
+static inline enum queue_verdict queue_take_head(struct queue *q, uint16_t head)
 {
 	assert(head < q->size && q->avail_seen != q->last_avail);
 	if (q->taken[head] != QUEUE_HEAD_FREE)
@@ -246,6 +256,78 @@ enum queue_verdict queue_take(struct queue *q, uint16_t head)
 	q->last_avail++;
 	CRASH_POINT("queue.pop.recorded");
 	return QUEUE_OK;
+}
+
+enum queue_verdict queue_take(struct queue *q, uint16_t head)
+{
+	return queue_take_head(q, head);
+}
+
+/* How many of the next heads, up to max, can be looked at in a run. */
+static uint32_t queue_run_heads(const struct queue *q, struct queue_piece *pieces, uint32_t max)
+{
+	const uint8_t *suspicion = q->watch.in_hand ? q->watch.suspicion : NULL;
+
+	for (uint32_t i = 0; i < max; i++) {
+		uint16_t at = (uint16_t)(q->last_avail + i) & (uint16_t)(q->size - 1);
+		uint16_t head = __atomic_load_n(&q->avail->ring[at], __ATOMIC_RELAXED);
+
+		if (head >= q->size || q->taken[head] != QUEUE_HEAD_FREE ||
+		    (suspicion && suspicion[head] > 0))
+			return i;
+		pieces[i].head = head;
+		fetch_to_read(&q->desc[head]);
+		fetch_to_write(&q->inflight.region->desc[head]);
+	}
+	return max;
+}
+
+/* The elements of the used ring that n more will need. */
+static void queue_fetch_used(const struct queue *q, uint32_t n)
+{
+	enum { IN_LINE = FETCH_LINE / sizeof(struct ring_used_elem) };
+
+	for (uint32_t i = 0; i < n; i += IN_LINE)
+		fetch_to_write(
+			&q->used->ring[(uint16_t)(q->used_idx + q->n_pushed + i) & (q->size - 1)]);
+}
+
+uint32_t queue_peek_run(struct queue *q, bool writable, struct queue_piece *pieces, uint32_t max)
+{
+	const struct memory_region *near = NULL;
+	uint32_t n = (uint16_t)(q->avail_seen - q->last_avail);
+	uint32_t before = q->watch.in_hand ? *q->watch.in_hand : 0;
+
+	if (q->broken || (n < max && queue_refresh(q) != QUEUE_OK))
+		return 0;
+	n = (uint16_t)(q->avail_seen - q->last_avail);
+	n = queue_run_heads(q, pieces, n < max ? n : max);
+	for (uint32_t i = 0; i < n; i++) {
+		struct queue_piece *p = &pieces[i];
+
+		queue_note_walk(q, p->head);
+		if (!chain_piece(q->memory, &near, &q->desc[p->head], writable, &p->p, &p->len))
+			n = i;
+		else if (writable)
+			fetch_to_write(p->p);
+		else
+			fetch_to_read(p->p);
+	}
+	queue_fetch_used(q, n);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (q->watch.in_hand)
+		__atomic_store_n(q->watch.in_hand, before, __ATOMIC_RELAXED);
+	if ((int16_t)(q->last_avail + n - q->looked_ahead) > 0)
+		q->looked_ahead = (uint16_t)(q->last_avail + n);
+	return n;
+}
+
+uint32_t queue_take_run(struct queue *q, const struct queue_piece *pieces, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (queue_take_head(q, pieces[i].head) != QUEUE_OK)
+			return i;
+	return n;
 }
 
 enum queue_verdict queue_pop(struct queue *q, struct chain *c)
@@ -294,7 +376,7 @@ enum queue_verdict queue_load_again(struct queue *q, uint16_t head, struct chain
 	return QUEUE_OK;
 }
 
-void queue_push(struct queue *q, uint16_t head, uint32_t written_len)
+static inline void queue_push_head(struct queue *q, uint16_t head, uint32_t written_len)
 {
 	struct ring_used_elem *elem;
 
@@ -307,6 +389,17 @@ void queue_push(struct queue *q, uint16_t head, uint32_t written_len)
 	__atomic_store_n(&elem->len, written_len, __ATOMIC_RELAXED);
 	q->taken[head] = QUEUE_HEAD_PUSHED;
 	q->pushed[q->n_pushed++] = head;
+}
+
+void queue_push(struct queue *q, uint16_t head, uint32_t written_len)
+{
+	queue_push_head(q, head, written_len);
+}
+
+void queue_push_run(struct queue *q, bool writable, const struct queue_piece *pieces, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		queue_push_head(q, pieces[i].head, writable ? pieces[i].len : 0);
 }
 
 /* Log the elements of the batch that ends before q->used_idx, and the index. */

@@ -136,6 +136,25 @@ enum queue_verdict queue_peek(struct queue *q, uint32_t n, struct chain *c);
 enum queue_verdict queue_take(struct queue *q, uint16_t head);
 
 /*
+ * Runs: most chains are one direct descriptor that lies in one region, and what is done for each
+ * of them is done faster for many. queue_peek_run() looks at the next chains, as queue_peek(), up
+ * to max and as long as they are such and of one direction; the first one that is not, or is wrong,
+ * or suspect, is for queue_peek(). 0: the next one is, or there is none. Then, in their order and
+ * each run once: queue_take_run(), how many were taken (fewer than n: the ring is broken), and
+ * queue_push_run().
+ */
+struct queue_piece {
+	uint16_t head;
+	uint32_t len;
+	uint8_t *p;
+};
+
+uint32_t queue_peek_run(struct queue *q, bool writable, struct queue_piece *pieces, uint32_t max);
+uint32_t queue_take_run(struct queue *q, const struct queue_piece *pieces, uint32_t n);
+/* Give back heads with what was written to each: piece.len bytes, in a readable run 0. */
+void queue_push_run(struct queue *q, bool writable, const struct queue_piece *pieces, uint32_t n);
+
+/*
  * What was in flight when the queue was started (entries, n as queue_start() gave them) was never
  * taken: the available ring shows it again. Only if it is the last n entries of that ring which
  * were taken, in their order, as with a device that gives chains back in order; else false, and

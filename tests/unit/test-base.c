@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "devices/base/copy.h"
 #include "devices/base/error.h"
 #include "devices/base/list.h"
 #include "devices/base/log.h"
@@ -318,6 +319,23 @@ static void rate_lets_a_burst_through_and_counts_the_rest(void **state)
 	assert_int_equal(n_dropped, 2);
 }
 
+/* ---- copy ---- */
+
+static void a_copy_has_all_bytes_and_no_more(void **state)
+{
+	uint8_t from[512], to[512 + 2];
+
+	for (size_t i = 0; i < sizeof(from); i++)
+		from[i] = (uint8_t)(i * 7 + 1);
+	for (size_t len = 0; len <= sizeof(from); len++) {
+		memset(to, 0xee, sizeof(to));
+		copy_bytes(to + 1, from, len);
+		assert_memory_equal(to + 1, from, len);
+		assert_int_equal(to[0], 0xee);
+		assert_int_equal(to[1 + len], 0xee);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -337,6 +355,7 @@ int main(void)
 		cmocka_unit_test(a_reader_that_reads_nothing_does_not_stop_the_writer),
 		cmocka_unit_test(level_decides_what_is_written),
 		cmocka_unit_test(rate_lets_a_burst_through_and_counts_the_rest),
+		cmocka_unit_test(a_copy_has_all_bytes_and_no_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

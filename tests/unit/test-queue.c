@@ -128,6 +128,127 @@ static void a_chain_that_crashes_again_and_again_breaks_the_ring_unseen(void **s
 	assert_int_equal(q.broken_chain, CHAIN_POISON);
 }
 
+/* Runs. */
+
+static struct queue_piece pieces[SIZE];
+
+/* A chain of one descriptor. */
+static void offer_piece(uint16_t head, uint64_t offset, uint32_t len, uint16_t flags)
+{
+	driver_desc(&d, head, DRIVER_GUEST + offset, len, flags, 0);
+	driver_offer(&d, head);
+}
+
+static void a_run_is_taken_and_given_back_in_order(void **state)
+{
+	start();
+	offer_piece(5, DRIVER_DATA, 60, 0);
+	offer_piece(2, DRIVER_DATA + 100, 70, 0);
+	offer_piece(7, 2 * DRIVER_REGION_LEN - 80, 80, 0);
+	assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 3);
+	assert_int_equal(pieces[0].head, 5);
+	assert_int_equal(pieces[1].len, 70);
+	assert_ptr_equal(pieces[1].p, d.memory.regions[0].host + DRIVER_DATA + 100);
+	assert_ptr_equal(pieces[2].p, d.memory.regions[1].host + DRIVER_REGION_LEN - 80);
+	assert_int_equal(queue_n_inflight(&q), 0);
+	assert_int_equal(queue_take_run(&q, pieces, 2), 2);
+	assert_true(inflight_is(&q.inflight, 5) && inflight_is(&q.inflight, 2));
+	assert_false(inflight_is(&q.inflight, 7));
+	queue_push_run(&q, false, pieces, 2);
+	reap_none();
+	queue_publish(&q);
+	reap(5, 0);
+	reap(2, 0);
+	reap_none();
+	assert_int_equal(queue_n_inflight(&q), 0);
+	pop(7);
+}
+
+static void a_writable_run_tells_what_was_written(void **state)
+{
+	start();
+	offer_piece(1, DRIVER_DATA, 60, RING_DESC_F_WRITE);
+	offer_piece(3, DRIVER_DATA + 100, 70, RING_DESC_F_WRITE);
+	assert_int_equal(queue_peek_run(&q, true, pieces, 1), 1);
+	assert_int_equal(queue_peek_run(&q, true, pieces, SIZE), 2);
+	pieces[0].len = 40;
+	assert_int_equal(queue_take_run(&q, pieces, 2), 2);
+	queue_push_run(&q, true, pieces, 2);
+	queue_publish(&q);
+	reap(1, 40);
+	reap(3, 70);
+}
+
+/* What is not such a chain, or wrong, is popped and judged as ever. */
+static void a_run_ends_where_a_chain_is_another(void **state)
+{
+	static const struct {
+		uint64_t offset;
+		uint32_t len;
+		uint16_t flags;
+	} others[] = {
+		{ DRIVER_DATA, 60, RING_DESC_F_WRITE },
+		{ DRIVER_DATA, 60, RING_DESC_F_NEXT },
+		{ DRIVER_INDIRECT, 32, RING_DESC_F_INDIRECT },
+		{ DRIVER_DATA, 0, 0 },
+		{ DRIVER_REGION_LEN - 8, 16, 0 }, /* over the end of one region into the next */
+		{ 2 * DRIVER_REGION_LEN - 8, 16, 0 },
+		{ UINT64_C(1) << 40, 16, 0 },
+		{ DRIVER_DATA, UINT32_MAX, 0 },
+	};
+
+	for (size_t i = 0; i < UNIT_N(others); i++) {
+		driver_stop(&d);
+		setup(state);
+		start_watched();
+		offer_piece(6, DRIVER_DATA, 60, 0);
+		offer_piece(4, others[i].offset, others[i].len, others[i].flags);
+		offer_piece(2, DRIVER_DATA, 60, 0);
+		assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 1);
+		assert_int_equal(queue_take_run(&q, pieces, 1), 1);
+		assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 0);
+		assert_int_equal(in_hand, 0);
+		assert_false(q.broken);
+	}
+}
+
+static void a_suspect_is_not_in_a_run(void **state)
+{
+	start_watched();
+	in_hand = 9;
+	suspicion[4] = 1;
+	offer_piece(6, DRIVER_DATA, 60, 0);
+	offer_piece(4, DRIVER_DATA, 60, 0);
+	assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 1);
+	assert_int_equal(in_hand, 9);
+}
+
+static void a_head_twice_in_a_run_breaks_the_ring(void **state)
+{
+	start();
+	offer_piece(6, DRIVER_DATA, 60, 0);
+	driver_offer(&d, 6);
+	driver_offer(&d, 6);
+	assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 3);
+	assert_int_equal(queue_take_run(&q, pieces, 3), 1);
+	assert_true(q.broken);
+	assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 0);
+	queue_push_run(&q, false, pieces, 1);
+	queue_publish(&q);
+	reap(6, 0);
+}
+
+static void a_head_beyond_the_table_ends_a_run_and_breaks_the_ring(void **state)
+{
+	start();
+	offer_piece(6, DRIVER_DATA, 60, 0);
+	driver_offer(&d, 0x7fff);
+	assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 1);
+	assert_int_equal(queue_take_run(&q, pieces, 1), 1);
+	assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 0);
+	assert_int_equal(queue_pop(&q, &c), QUEUE_BROKEN);
+}
+
 static void start_refuses_unusable_sizes(void **state)
 {
 	static const uint32_t sizes[] = { 0, 3, 6, 2048, 32768, 65536, UINT32_MAX };
@@ -717,6 +838,12 @@ int main(void)
 		TEST(a_head_is_in_hand_while_its_chain_is_walked),
 		TEST(afterwards_what_was_in_hand_before_is_so_again),
 		TEST(a_chain_that_crashes_again_and_again_breaks_the_ring_unseen),
+		TEST(a_run_is_taken_and_given_back_in_order),
+		TEST(a_writable_run_tells_what_was_written),
+		TEST(a_run_ends_where_a_chain_is_another),
+		TEST(a_suspect_is_not_in_a_run),
+		TEST(a_head_twice_in_a_run_breaks_the_ring),
+		TEST(a_head_beyond_the_table_ends_a_run_and_breaks_the_ring),
 		TEST(start_refuses_unusable_sizes),
 		TEST(start_refuses_misaligned_parts),
 		TEST(start_refuses_a_map_that_shifts_the_alignment),
