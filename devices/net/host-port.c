@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/base/copy.h"
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
 #include "devices/base/log.h"
@@ -153,7 +154,7 @@ static bool send_one(struct lane *out, const struct host_frame *f)
 	if (!record)
 		return false;
 	for (uint32_t i = 0; i < f->n_iov; i++) {
-		memcpy(record, f->iov[i].iov_base, f->iov[i].iov_len);
+		copy_bytes(record, f->iov[i].iov_base, f->iov[i].iov_len);
 		record += f->iov[i].iov_len;
 	}
 	lane_commit(out, f->len);
@@ -161,16 +162,25 @@ static bool send_one(struct lane *out, const struct host_frame *f)
 }
 
 static uint32_t send_frames(struct host *h, uint32_t queue, const struct host_frame *frames,
-			    uint32_t n)
+			    uint32_t n, bool more)
 {
 	struct lane *out = &port.queues[queue].out;
 	uint32_t done = 0;
 
 	while (done < n && send_one(out, &frames[done]))
 		done++;
-	if (done > 0 && lane_publish(out))
+	if (done > 0)
+		lane_show(out);
+	if (lane_call(out, more && done == n))
 		kick();
 	return done;
+}
+
+/* There are no more after all. */
+static void flush(struct host *h, uint32_t queue)
+{
+	if (lane_call(&port.queues[queue].out, false))
+		kick();
 }
 
 /* The whole record into the places; its length, 0: there is not room for it, it is dropped. */
@@ -183,7 +193,7 @@ static uint32_t scatter(const struct iovec *iov, uint32_t n_iov, const uint8_t *
 		uint32_t part = len - done;
 
 		part = iov[i].iov_len < part ? (uint32_t)iov[i].iov_len : part;
-		memcpy(iov[i].iov_base, record + done, part);
+		copy_bytes(iov[i].iov_base, record + done, part);
 		done += part;
 	}
 	return done < len ? 0 : done;
@@ -214,6 +224,32 @@ static uint32_t receive(struct host *h, uint32_t queue, const struct iovec *iov,
 	len = receive_from(&p->in, iov, n_iov);
 	pthread_spin_unlock(&p->reading);
 	return len;
+}
+
+/* False: another thread does, or there is nothing. */
+static bool hold(struct host *h, uint32_t queue)
+{
+	struct port_queue *p = &port.queues[queue];
+
+	if (!lane_any(&p->in))
+		return false;
+	return h->n_queues == 1 || pthread_spin_trylock(&p->reading) == 0;
+}
+
+static const uint8_t *look(struct host *h, uint32_t queue, uint32_t *ret_len)
+{
+	return lane_look(&port.queues[queue].in, ret_len);
+}
+
+static void next(struct host *h, uint32_t queue)
+{
+	lane_next(&port.queues[queue].in);
+}
+
+static void let_go(struct host *h, uint32_t queue)
+{
+	if (h->n_queues > 1)
+		pthread_spin_unlock(&port.queues[queue].reading);
 }
 
 /* The switch waits for nobody's room: nothing is to be told. */
@@ -252,7 +288,12 @@ const struct host_side host_switch = {
 	.open = open_switch,
 	.begin = begin,
 	.send = send_frames,
+	.flush = flush,
 	.receive = receive,
+	.hold = hold,
+	.look = look,
+	.next = next,
+	.let_go = let_go,
 	.received = received,
 	.event_fd = event_fd,
 	.has_frame = has_frame,
@@ -266,7 +307,12 @@ const struct host_side host_user = {
 	.open = open_user,
 	.begin = begin,
 	.send = send_frames,
+	.flush = flush,
 	.receive = receive,
+	.hold = hold,
+	.look = look,
+	.next = next,
+	.let_go = let_go,
 	.received = received,
 	.event_fd = event_fd,
 	.has_frame = has_frame,

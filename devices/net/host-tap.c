@@ -96,7 +96,7 @@ static ssize_t send_frame(int fd, const struct host_frame *f)
 
 /* A frame that the kernel does not take (the interface is down, no memory) is lost, as on any wire. */
 static uint32_t send_frames(struct host *h, uint32_t queue, const struct host_frame *frames,
-			    uint32_t n)
+			    uint32_t n, bool more)
 {
 	int fd = CONTRACT_FD_NET_QUEUE + (int)queue;
 

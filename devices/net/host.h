@@ -88,10 +88,14 @@ struct host_side {
 
 	/*
 	 * Send frames in order; how many went (a frame that the host refuses has gone). Fewer than
-	 * n: it is full.
+	 * n: it is full. more: others follow at once, whoever receives them need not be woken for
+	 * these alone.
 	 */
 	uint32_t (*send)(struct host *h, uint32_t queue, const struct host_frame *frames,
-			 uint32_t n);
+			 uint32_t n, bool more);
+
+	/* Before the thread sleeps: nothing follows. NULL: of no interest. */
+	void (*flush)(struct host *h, uint32_t queue);
 
 	/*
 	 * Receive one frame into iov, which has room for a header and NET_MAX_FRAME_LEN bytes: its
@@ -99,6 +103,17 @@ struct host_side {
 	 */
 	uint32_t (*receive)(struct host *h, uint32_t queue, const struct iovec *iov,
 			    uint32_t n_iov);
+
+	/*
+	 * The same without a copy, for a side whose frames lie in memory: the next record, header and
+	 * frame, of *ret_len bytes; NULL: there is none now. Its bytes may change at any time. The
+	 * one behind it is next after next(). Between hold(), unless that is false, and let_go().
+	 * NULL, all four: there is only receive(), which may follow, too.
+	 */
+	bool (*hold)(struct host *h, uint32_t queue);
+	const uint8_t *(*look)(struct host *h, uint32_t queue, uint32_t *ret_len);
+	void (*next)(struct host *h, uint32_t queue);
+	void (*let_go)(struct host *h, uint32_t queue);
 
 	/* What receive() has given has reached the driver. NULL: of no interest. */
 	void (*received)(struct host *h, uint32_t queue);

@@ -9,11 +9,9 @@
 #include "devices/base/crash.h"
 #include "devices/base/fd.h"
 
-enum { LEN_WORD = sizeof(uint32_t), MASK = LANE_RING_LEN - 1 };
-
-_Static_assert((LANE_RING_LEN & MASK) == 0, "positions are taken modulo the length");
+_Static_assert((LANE_RING_LEN & LANE_MASK) == 0, "positions are taken modulo the length");
 _Static_assert(LANE_RING_LEN >= 8 * LANE_MAX_LEN, "several of the longest fit");
-_Static_assert(LEN_WORD + LANE_HEADER_LEN == LANE_ALIGN, "frames are aligned");
+_Static_assert(LANE_LEN_WORD + LANE_HEADER_LEN == (int)LANE_ALIGN, "frames are aligned");
 
 int lane_map(struct lane_map *m, int fd, uint32_t n_queues)
 {
@@ -65,10 +63,11 @@ void lane_open_writer(struct lane *f, const struct lane_map *m, uint32_t queue,
 	open_end(f, m, queue, d);
 	f->at = __atomic_load_n(&f->words->tail, __ATOMIC_ACQUIRE);
 	f->other = __atomic_load_n(&f->words->head, __ATOMIC_ACQUIRE);
+	f->called = f->at;
 	if (possible(f->at, f->other))
 		return;
 	f->n_resets++;
-	f->at = f->other = f->other & ~(uint32_t)(LANE_ALIGN - 1);
+	f->at = f->other = f->called = f->other & ~(uint32_t)(LANE_ALIGN - 1);
 	__atomic_store_n(&f->words->tail, f->at, __ATOMIC_RELEASE);
 }
 
@@ -94,17 +93,6 @@ void lane_open_reader(struct lane *f, const struct lane_map *m, uint32_t queue,
 		reset_reader(f, tail);
 }
 
-static uint32_t *len_at(const struct lane *f, uint32_t at)
-{
-	return (uint32_t *)(void *)(f->bytes + (at & MASK));
-}
-
-/* Bytes of the ring that a record takes. */
-static uint32_t step_of(uint32_t len)
-{
-	return (LEN_WORD + len + LANE_ALIGN - 1) & ~(uint32_t)(LANE_ALIGN - 1);
-}
-
 /*
  * How far the writer may go on, from what is known of the reader or, if that is not enough, anew.
  */
@@ -126,32 +114,21 @@ static bool has_room(struct lane *f, uint32_t step)
 	return LANE_RING_LEN - (f->at - f->other) >= step;
 }
 
-void *lane_reserve(struct lane *f, uint32_t len)
+void *lane_reserve_anew(struct lane *f, uint32_t len)
 {
-	uint32_t step = step_of(len);
-	uint32_t left = LANE_RING_LEN - (f->at & MASK);
+	uint32_t step = lane_step_of(len);
+	uint32_t left = LANE_RING_LEN - (f->at & LANE_MASK);
 
-	assert(len >= LANE_MIN_LEN && len <= LANE_MAX_LEN);
 	if (left < step) {
 		if (!has_room(f, left + step))
 			return NULL;
-		*len_at(f, f->at) = 0;
+		*lane_len_at(f, f->at) = 0;
 		f->at += left;
 	} else if (!has_room(f, step)) {
 		return NULL;
 	}
 	f->step = step;
-	return f->bytes + (f->at & MASK) + LEN_WORD;
-}
-
-void lane_commit(struct lane *f, uint32_t len)
-{
-	uint32_t step = step_of(len);
-
-	assert(len >= LANE_MIN_LEN && step <= f->step);
-	*len_at(f, f->at) = len;
-	f->at += step;
-	f->step = 0;
+	return f->bytes + (f->at & LANE_MASK) + LANE_LEN_WORD;
 }
 
 /* The one who waits is woken by the one who takes its word away. */
@@ -165,12 +142,25 @@ static bool take_wait(uint32_t *waits)
 	return true;
 }
 
-bool lane_publish(struct lane *f)
+void lane_show(struct lane *f)
 {
 	CRASH_POINT("lane.written");
 	__atomic_store_n(&f->words->tail, f->at, __ATOMIC_RELEASE);
 	CRASH_POINT("lane.published");
+}
+
+bool lane_call(struct lane *f, bool more)
+{
+	if (f->called == f->at || (more && f->at - f->called < LANE_CALL_LEN))
+		return false;
+	f->called = f->at;
 	return take_wait(&f->words->reader_waits);
+}
+
+bool lane_publish(struct lane *f)
+{
+	lane_show(f);
+	return lane_call(f, false);
 }
 
 static void say_waits(uint32_t *waits)
@@ -208,25 +198,25 @@ static bool has_bytes(struct lane *f, uint32_t n)
 /* The length at the present position: 0 if there is none that can be used. */
 static uint32_t usable_len(struct lane *f)
 {
-	uint32_t left = LANE_RING_LEN - (f->at & MASK);
-	uint32_t len = __atomic_load_n(len_at(f, f->at), __ATOMIC_RELAXED);
+	uint32_t left = LANE_RING_LEN - (f->at & LANE_MASK);
+	uint32_t len = __atomic_load_n(lane_len_at(f, f->at), __ATOMIC_RELAXED);
 
 	if (len == 0 && left < LANE_RING_LEN && lane_seen(f) >= left) {
 		f->at += left;
 		if (!has_bytes(f, LANE_ALIGN))
 			return 0;
-		len = __atomic_load_n(len_at(f, f->at), __ATOMIC_RELAXED);
+		len = __atomic_load_n(lane_len_at(f, f->at), __ATOMIC_RELAXED);
 		left = LANE_RING_LEN;
 	}
-	if (len < LANE_MIN_LEN || len > LANE_MAX_LEN || step_of(len) > left ||
-	    step_of(len) > lane_seen(f)) {
+	if (len < LANE_MIN_LEN || len > LANE_MAX_LEN || lane_step_of(len) > left ||
+	    lane_step_of(len) > lane_seen(f)) {
 		reset_reader(f, f->other);
 		return 0;
 	}
 	return len;
 }
 
-const void *lane_look(struct lane *f, uint32_t *ret_len)
+const void *lane_look_anew(struct lane *f, uint32_t *ret_len)
 {
 	uint32_t len;
 
@@ -235,15 +225,9 @@ const void *lane_look(struct lane *f, uint32_t *ret_len)
 	len = usable_len(f);
 	if (len == 0)
 		return NULL;
-	f->step = step_of(len);
+	f->step = lane_step_of(len);
 	*ret_len = len;
-	return f->bytes + (f->at & MASK) + LEN_WORD;
-}
-
-void lane_next(struct lane *f)
-{
-	f->at += f->step;
-	f->step = 0;
+	return f->bytes + (f->at & LANE_MASK) + LANE_LEN_WORD;
 }
 
 bool lane_release(struct lane *f)

@@ -32,10 +32,12 @@
  */
 #pragma once
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/base/fetch.h"
 #include "devices/process/contract.h"
 
 enum {
@@ -47,6 +49,7 @@ enum {
 	/* at least the longest frame of the device (host.h), a tag more, and the header */
 	LANE_MAX_LEN = 65536 + 128,
 	LANE_MAX_QUEUES = CONTRACT_PORT_MAX_QUEUES,
+	LANE_CALL_LEN = 32 << 10, /* bytes that need not wait for more */
 };
 
 /* One ring's shared words: a cache line for each side. */
@@ -92,6 +95,7 @@ struct lane {
 	uint32_t at;	   /* own position: of the writer's next record, or the reader's */
 	uint32_t other;	   /* the peer's, as loaded last and found possible */
 	uint32_t step;	   /* bytes of the record that was reserved or looked at last */
+	uint32_t called;   /* of a writer: where it was when it last looked whether to wake */
 	uint64_t n_resets; /* positions of the peer's that could not be */
 };
 
@@ -105,9 +109,15 @@ void lane_open_reader(struct lane *f, const struct lane_map *m, uint32_t queue,
  * contiguous; NULL: there is none now. It counts with lane_commit, where len may have become
  * smaller, and is seen with lane_publish. True from that: the reader sleeps, wake it.
  */
-void *lane_reserve(struct lane *f, uint32_t len);
-void lane_commit(struct lane *f, uint32_t len);
+static inline void *lane_reserve(struct lane *f, uint32_t len);
+static inline void lane_commit(struct lane *f, uint32_t len);
 bool lane_publish(struct lane *f);
+/*
+ * The same in two steps. First they can be seen; later, before the writer sleeps, true: the reader
+ * sleeps, wake it. more: others are about to follow; then only when there are many already.
+ */
+void lane_show(struct lane *f);
+bool lane_call(struct lane *f, bool more);
 /* Before sleeping until there is room for a record of any length. False: there is already. */
 bool lane_await_room(struct lane *f);
 
@@ -117,8 +127,8 @@ bool lane_await_room(struct lane *f);
  * time: load once, check the copy. lane_next goes on to the one after it; what was gone past is
  * given back by lane_release. True from that: the writer waits for room, wake it.
  */
-const void *lane_look(struct lane *f, uint32_t *ret_len);
-void lane_next(struct lane *f);
+static inline const void *lane_look(struct lane *f, uint32_t *ret_len);
+static inline void lane_next(struct lane *f);
 bool lane_release(struct lane *f);
 /* Before sleeping until there is a record. False: there is one already. */
 bool lane_await(struct lane *f);
@@ -133,4 +143,72 @@ static inline uint32_t lane_seen(const struct lane *f)
 static inline bool lane_any(const struct lane *f)
 {
 	return __atomic_load_n(&f->words->tail, __ATOMIC_RELAXED) != f->at;
+}
+
+/* ---- what is done for each frame ---- */
+
+enum {
+	LANE_LEN_WORD = sizeof(uint32_t),
+	LANE_MASK = LANE_RING_LEN - 1,
+	LANE_AHEAD = 320, /* bytes: what is fetched while this record is worked on */
+};
+
+static inline uint32_t *lane_len_at(const struct lane *f, uint32_t at)
+{
+	return (uint32_t *)(void *)(f->bytes + (at & LANE_MASK));
+}
+
+/* Bytes of the ring that a record takes. */
+static inline uint32_t lane_step_of(uint32_t len)
+{
+	return (LANE_LEN_WORD + len + LANE_ALIGN - 1) & ~(uint32_t)(LANE_ALIGN - 1);
+}
+
+/* At the end of the ring, or where the other end has to be asked. */
+void *lane_reserve_anew(struct lane *f, uint32_t len);
+const void *lane_look_anew(struct lane *f, uint32_t *ret_len);
+
+static inline void *lane_reserve(struct lane *f, uint32_t len)
+{
+	uint32_t step = lane_step_of(len), at = f->at & LANE_MASK;
+
+	assert(len >= LANE_MIN_LEN && len <= LANE_MAX_LEN);
+	if (LANE_RING_LEN - at < step || LANE_RING_LEN - (f->at - f->other) < step)
+		return lane_reserve_anew(f, len);
+	f->step = step;
+	return f->bytes + at + LANE_LEN_WORD;
+}
+
+static inline void lane_commit(struct lane *f, uint32_t len)
+{
+	uint32_t step = lane_step_of(len);
+
+	assert(len >= LANE_MIN_LEN && step <= f->step);
+	*lane_len_at(f, f->at) = len;
+	f->at += step;
+	f->step = 0;
+}
+
+static inline const void *lane_look(struct lane *f, uint32_t *ret_len)
+{
+	uint32_t at = f->at & LANE_MASK, seen = lane_seen(f), len, step;
+
+	if (seen < LANE_ALIGN)
+		return lane_look_anew(f, ret_len);
+	len = __atomic_load_n(lane_len_at(f, at), __ATOMIC_RELAXED);
+	step = lane_step_of(len);
+	if (len < LANE_MIN_LEN || len > LANE_MAX_LEN || step > seen || step > LANE_RING_LEN - at)
+		return lane_look_anew(f, ret_len);
+	/* Both lines that the next one but some begins or ends in. */
+	fetch_to_read(f->bytes + ((at + LANE_AHEAD) & LANE_MASK));
+	fetch_to_read(f->bytes + ((at + LANE_AHEAD + FETCH_LINE) & LANE_MASK));
+	f->step = step;
+	*ret_len = len;
+	return f->bytes + at + LANE_LEN_WORD;
+}
+
+static inline void lane_next(struct lane *f)
+{
+	f->at += f->step;
+	f->step = 0;
 }

@@ -366,10 +366,20 @@ static bool pair_pending(const struct net *net, const struct net_pair *p, uint32
 	return p->wants_room && sleeps && side->await_room && !side->await_room(net->host, pair);
 }
 
+/* Also of a queue that has been stopped. */
+static void flush(const struct net *net, const struct thread *t)
+{
+	for (uint32_t i = 0; net->host->side->flush && i < t->n_vrings; i++)
+		if (t->vrings[i]->index < 2 * net->n_pairs && !net_is_rx(t->vrings[i]->index))
+			net->host->side->flush(net->host, t->vrings[i]->index / 2);
+}
+
 static bool pending(struct device *d, const struct thread *t, bool sleeps)
 {
 	const struct net *net = net_of(d);
 
+	if (sleeps)
+		flush(net, t);
 	for (uint32_t i = 0; i < t->n_vrings; i++) {
 		const struct vring *r = t->vrings[i];
 

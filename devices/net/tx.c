@@ -13,6 +13,7 @@
  */
 #include <string.h>
 
+#include "devices/base/copy.h"
 #include "devices/base/crash.h"
 #include "devices/net/net-private.h"
 #include "devices/virtio/iov.h"
@@ -23,8 +24,8 @@ enum { TX_IOV_LEN = NET_BATCH * 4 + NET_MAX_SEGMENTS + 1 };
 struct tx_slot {
 	struct net_header header;
 	uint8_t head[FRAME_HEAD_LEN];
-	uint16_t ring_head;
 };
+_Static_assert(offsetof(struct tx_slot, head) == NET_HDR_LEN, "one right behind the other");
 
 struct tx {
 	uint32_t n;    /* frames in the batch */
@@ -32,6 +33,7 @@ struct tx {
 	bool noted;    /* there are heads in net_again */
 	uint32_t n_iov;
 	struct host_frame frames[NET_BATCH];
+	struct queue_piece pieces[NET_BATCH]; /* their chains' heads */
 	struct tx_slot slots[NET_BATCH];
 	struct iovec iov[TX_IOV_LEN];
 };
@@ -107,6 +109,32 @@ static bool source_good(const struct net *net, const uint8_t *head, uint32_t len
 	return filter_pass(&net->filter, &frame);
 }
 
+/* Header and beginning of the frame. */
+static void load_slot(struct tx_slot *slot, const struct chain *c, uint32_t hdr_len,
+		      uint32_t head_len)
+{
+	slot->header.num_buffers = 0;
+	if (c->n_readable == 1 && hdr_len == NET_HDR_LEN) {
+		copy_bytes(slot, c->iov[0].iov_base, hdr_len + head_len);
+		return;
+	}
+	iov_read(c->iov, c->n_readable, 0, &slot->header, hdr_len);
+	iov_read(c->iov, c->n_readable, hdr_len, slot->head, head_len);
+}
+
+/* A frame about which nothing is said needs no look. */
+static enum header_verdict check(struct tx_slot *slot, uint32_t len,
+				 const struct header_rules *rules)
+{
+	struct net_header *h = &slot->header;
+
+	if ((h->flags & NET_HDR_F_NEEDS_CSUM) || h->gso_type != NET_HDR_GSO_NONE ||
+	    len < NET_ETH_LEN || len > NET_MAX_FRAME_LEN)
+		return header_check(h, slot->head, len, rules);
+	*h = (struct net_header){ .flags = 0 };
+	return HEADER_OK;
+}
+
 /* Why the frame of this chain is not sent; NULL: it is in the batch. */
 static const char *prepare(struct net *net, struct tx *tx, const struct chain *c,
 			   enum net_drop *ret_drop)
@@ -123,16 +151,14 @@ static const char *prepare(struct net *net, struct tx *tx, const struct chain *c
 		return "a chain shorter than its header";
 	len = c->readable_len - hdr_len;
 	head_len = len < FRAME_HEAD_LEN ? len : FRAME_HEAD_LEN;
-	slot->header.num_buffers = 0;
-	iov_read(c->iov, c->n_readable, 0, &slot->header, hdr_len);
-	iov_read(c->iov, c->n_readable, hdr_len, slot->head, head_len);
-	v = header_check(&slot->header, slot->head, len, &net->out);
+	load_slot(slot, c, hdr_len, head_len);
+	v = check(slot, len, &net->out);
 	if (v != HEADER_OK)
 		return header_verdict_to_string(v);
 	*ret_drop = NET_DROP_SOURCE;
 	if (!source_good(net, slot->head, head_len))
 		return "not from the guest's own address";
-	slot->ring_head = c->head;
+	tx->pieces[tx->n].head = c->head;
 	cut(iov, &first, 1 + c->n_readable, hdr_len + head_len);
 	/* The place in front of what is left is free: chains are loaded one behind it. */
 	iov[first - 1] = (struct iovec){ &slot->header, NET_HDR_LEN + head_len };
@@ -153,17 +179,19 @@ static void count_sent(struct net_counters *counters, const struct host_frame *f
 static bool send_batch(struct net *net, struct thread *t, struct vring *r, struct tx *tx)
 {
 	struct net_pair *p = &net->pairs[r->index / 2];
+	bool more = queue_n_available(&r->queue) > 0;
 	uint32_t n;
 
 	if (tx->sent == tx->n)
 		return true;
-	thread_take_up(t, r, tx->slots[tx->sent].ring_head);
-	n = net->host->side->send(net->host, r->index / 2, &tx->frames[tx->sent], tx->n - tx->sent);
+	thread_take_up(t, r, tx->pieces[tx->sent].head);
+	n = net->host->side->send(net->host, r->index / 2, &tx->frames[tx->sent], tx->n - tx->sent,
+				  more);
 	CRASH_POINT("net.tx.sent");
-	for (; n > 0; n--, tx->sent++) {
-		count_sent(p->counters, &tx->frames[tx->sent]);
-		thread_push(t, r, tx->slots[tx->sent].ring_head, 0);
-	}
+	for (uint32_t i = 0; i < n; i++)
+		count_sent(p->counters, &tx->frames[tx->sent + i]);
+	thread_push_run(t, r, false, &tx->pieces[tx->sent], n);
+	tx->sent += n;
 	thread_set_down(t);
 	if (tx->sent < tx->n)
 		return false;
@@ -191,11 +219,39 @@ static struct chain next_chain(struct tx *tx)
 	return (struct chain){ .iov = &tx->iov[tx->n_iov + 1], .iov_max = NET_MAX_SEGMENTS };
 }
 
+/* What most chains are, many at a time (queue_peek_run). The number of chains taken. */
+static uint32_t fill_run(struct net *net, struct thread *t, struct vring *r, struct tx *tx)
+{
+	struct queue_piece pieces[NET_BATCH];
+	uint32_t n = 0, bytes = 0;
+	uint32_t max = queue_peek_run(&r->queue, false, pieces, NET_BATCH - tx->n);
+
+	while (n < max && bytes < NET_BATCH_BYTES && tx->n_iov + 2 * (n + 1) <= TX_IOV_LEN)
+		bytes += pieces[n++].len;
+	n = queue_take_run(&r->queue, pieces, n);
+	thread_taken_run(t, r, n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct chain c = next_chain(tx);
+
+		c.head = pieces[i].head;
+		c.n_readable = 1;
+		c.n_writable = 0;
+		c.readable_len = pieces[i].len;
+		c.iov[0] = (struct iovec){ pieces[i].p, pieces[i].len };
+		take_one(net, t, r, &c);
+	}
+	return n;
+}
+
 /* Fill the batch. The number of chains taken. */
 static uint32_t fill(struct net *net, struct thread *t, struct vring *r, struct tx *tx)
 {
-	uint32_t n = 0, bytes = 0;
+	uint32_t n = throttle_is_off(&net->sending) ? fill_run(net, t, r, tx) : 0, bytes = 0;
 
+	if (n > 0) {
+		queue_disable_notify(&r->queue);
+		return n;
+	}
 	while (n < NET_BATCH && bytes < NET_BATCH_BYTES && tx->n < NET_BATCH &&
 	       tx->n_iov + 1 + NET_MAX_SEGMENTS <= TX_IOV_LEN) {
 		struct chain c = next_chain(tx);
@@ -264,7 +320,7 @@ void tx_give_up(struct net *net, struct thread *t, struct vring *r)
 
 	for (; tx->sent < tx->n; tx->sent++) {
 		net_drop(p, NET_DROP_STOPPED, "the device has to stop");
-		thread_push(t, r, tx->slots[tx->sent].ring_head, 0);
+		thread_push(t, r, tx->pieces[tx->sent].head, 0);
 	}
 	tx_reset(tx);
 }
@@ -277,6 +333,6 @@ void tx_own_frame(struct net *net, const uint8_t *frame, uint32_t len)
 
 	if (len <= FRAME_HEAD_LEN) {
 		memcpy(slot.head, frame, len);
-		net->host->side->send(net->host, 0, &f, 1);
+		net->host->side->send(net->host, 0, &f, 1, false);
 	}
 }

@@ -266,6 +266,7 @@ static uint32_t drain_queue(struct fabric *f, struct port *from, uint32_t queue)
 		lane_next(in);
 		n++;
 	}
+	f->more |= n == FABRIC_BATCH;
 	from->counters.n_malformed += in->n_resets;
 	in->n_resets = 0;
 	return n;
@@ -316,11 +317,11 @@ static uint32_t drain_port(struct fabric *f, struct port *from)
 }
 
 /* After what was taken is visible elsewhere, its place is free. */
-static void settle(struct fabric *f)
+static void settle(struct fabric *f, bool more)
 {
 	struct port *p;
 
-	fabric_for_each(f, p) if (p->unseen) port_publish(p);
+	fabric_for_each(f, p) if (p->unseen | p->uncalled) port_publish(p, more);
 	fabric_for_each(f, p) for (uint32_t q = 0; q < p->n_queues;
 				   q++) if (p->in[q].at != p->released[q]) port_release(p, q);
 }
@@ -335,7 +336,8 @@ uint32_t fabric_turn(struct fabric *f, uint32_t now_s)
 		table_age(&f->table, now_s);
 		f->aged_s = now_s;
 	}
+	f->more = false;
 	fabric_for_each(f, p) n += drain_port(f, p);
-	settle(f);
+	settle(f, f->more);
 	return n;
 }

@@ -32,6 +32,7 @@ struct fabric {
 	uint32_t n_ports;			       /* all are below */
 	uint32_t now_s;
 	uint32_t aged_s;
+	bool more; /* in this turn a queue had more than it may pass on in one */
 	struct table table;
 };
 

@@ -6,6 +6,7 @@
 
 enum { GSO_UDP_L4 = 5 }; /* VIRTIO 1.3 §5.1.6; Debian 12's headers do not name it yet */
 
+_Static_assert(HEAD_NEEDS_CSUM == VIRTIO_NET_HDR_F_NEEDS_CSUM, "VIRTIO 1.3 §5.1.6");
 _Static_assert(sizeof(struct virtio_net_hdr_v1) == LANE_HEADER_LEN, "the header of VERSION_1");
 
 /* Offsets point behind what is in front of every packet, a tag that may yet be taken off included. */
@@ -38,7 +39,7 @@ static bool check_segments(const struct virtio_net_hdr_v1 *v, uint32_t ether_len
 	       v->hdr_len >= ether_len && v->hdr_len <= frame_len;
 }
 
-bool head_check_offloads(struct head *h)
+bool head_check_asked(struct head *h)
 {
 	struct virtio_net_hdr_v1 v;
 	uint32_t frame_len = head_frame_len(h);
@@ -47,10 +48,6 @@ bool head_check_offloads(struct head *h)
 	memcpy(&v, h->p, sizeof(v));
 	v.num_buffers = 0;
 	v.flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	if (!v.flags && v.gso_type == VIRTIO_NET_HDR_GSO_NONE) {
-		memset(h->p, 0, sizeof(v));
-		return true;
-	}
 	if (!check_sum(&v, ether_len, frame_len) || !check_segments(&v, ether_len, frame_len))
 		return false;
 	memcpy(h->p, &v, sizeof(v));

@@ -28,6 +28,7 @@ enum {
 	HEAD_TYPE_VLAN = 0x8100,
 	HEAD_TYPE_VLAN_SERVICE = 0x88a8,
 	HEAD_VLAN_MASK = 0x0fff,
+	HEAD_NEEDS_CSUM = 1, /* VIRTIO_NET_HDR_F_NEEDS_CSUM */
 };
 
 struct head {
@@ -99,7 +100,16 @@ static inline void head_store(const struct head *h, uint8_t *record)
  * The offloads that a sender may ask for (VIRTIO 1.3 §5.1.6.2), and that they fit its frame. What
  * is the receiving side's to say is taken out. False: malformed.
  */
-bool head_check_offloads(struct head *h);
+bool head_check_asked(struct head *h);
+
+static inline bool head_check_offloads(struct head *h)
+{
+	/* flags and gso_type */
+	if ((h->p[0] & HEAD_NEEDS_CSUM) || h->p[1])
+		return head_check_asked(h);
+	memset(h->p, 0, LANE_HEADER_LEN);
+	return true;
+}
 
 /*
  * Take the tag off, into h->tag; put one with this number back in. The offsets of the header

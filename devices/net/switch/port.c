@@ -112,15 +112,20 @@ static void call(const struct port *p, uint32_t queue)
 		return;
 }
 
-void port_publish(struct port *p)
+void port_publish(struct port *p, bool more)
 {
-	for (uint32_t left = p->unseen; left; left &= left - 1) {
+	for (uint32_t left = p->unseen; left; left &= left - 1)
+		lane_show(&p->out[__builtin_ctz(left)]);
+	p->uncalled |= p->unseen;
+	p->unseen = 0;
+	for (uint32_t left = p->uncalled; left; left &= left - 1) {
 		uint32_t q = (uint32_t)__builtin_ctz(left);
 
-		if (lane_publish(&p->out[q]))
+		if (lane_call(&p->out[q], more))
 			call(p, q);
 	}
-	p->unseen = 0;
+	if (!more)
+		p->uncalled = 0;
 }
 
 void port_release(struct port *p, uint32_t queue)

@@ -75,6 +75,7 @@ struct port {
 	struct lane_map map;
 	uint32_t n_queues;	    /* 0: it is a stream */
 	uint32_t unseen;	    /* bit q: out[q] has records that were not published */
+	uint32_t uncalled;	    /* bit q: who sleeps there may have to be woken yet */
 	int kick;		    /* owned: the device wakes us; -1 of a stream */
 	int calls[LANE_MAX_QUEUES]; /* owned: we wake the device's thread */
 	struct lane in[LANE_MAX_QUEUES], out[LANE_MAX_QUEUES];
@@ -107,8 +108,8 @@ static inline bool port_has_vlan(const struct port *p, uint16_t vlan)
 /* The queue of the device's that frames of the other's queue go to. */
 uint32_t port_queue(const struct port *p, uint32_t queue);
 
-/* All that was written becomes visible, and who sleeps is woken. */
-void port_publish(struct port *p);
+/* All that was written becomes visible, and who sleeps is woken; more: or when that follows. */
+void port_publish(struct port *p, bool more);
 /* The frames of a queue that were gone past are given back. */
 void port_release(struct port *p, uint32_t queue);
 /* Wake the device, on every queue: what the last switch had to tell it may not have been told. */
