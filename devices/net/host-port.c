@@ -5,9 +5,10 @@
  * Runs in: see host.h. Trusts: nothing in the rings: the switch sees to it that no port speaks for
  *          another, but it could be owned itself, by a guest at another port.
  *
- * What has been received is given back when the driver has it (received); a worker that dies in
- * between leaves it to be received again by the next. That one first takes back what it said about
- * waiting, and wakes the switch once: what its predecessor had to tell it may not have been told.
+ * What has been received is given back when the driver has it (received); a worker that dies before
+ * leaves it to be received again by the next, one that dies in between has written down how far the
+ * driver has it (go_on). The next one first takes back what it said about waiting, and wakes the
+ * switch once: what its predecessor had to tell it may not have been told.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -252,14 +253,20 @@ static void let_go(struct host *h, uint32_t queue)
 		pthread_spin_unlock(&port.queues[queue].reading);
 }
 
-/* The switch waits for nobody's room: nothing is to be told. */
-static void received(struct host *h, uint32_t queue)
+static uint32_t position(const struct host *h, uint32_t queue)
 {
-	struct port_queue *p = &port.queues[queue];
+	return port.queues[queue].in.at;
+}
 
-	pthread_spin_lock(&p->reading);
-	(void)lane_release(&p->in);
-	pthread_spin_unlock(&p->reading);
+/* The switch waits for nobody's room: nothing is to be told. */
+static void received(struct host *h, uint32_t queue, uint32_t at)
+{
+	(void)lane_release_to(&port.queues[queue].in, at);
+}
+
+static void go_on(struct host *h, uint32_t queue, uint32_t at)
+{
+	lane_go_on(&port.queues[queue].in, at);
 }
 
 static int event_fd(const struct host *h, uint32_t queue)
@@ -294,7 +301,9 @@ const struct host_side host_switch = {
 	.look = look,
 	.next = next,
 	.let_go = let_go,
+	.position = position,
 	.received = received,
+	.go_on = go_on,
 	.event_fd = event_fd,
 	.has_frame = has_frame,
 	.await_frame = await_frame,
@@ -313,7 +322,9 @@ const struct host_side host_user = {
 	.look = look,
 	.next = next,
 	.let_go = let_go,
+	.position = position,
 	.received = received,
+	.go_on = go_on,
 	.event_fd = event_fd,
 	.has_frame = has_frame,
 	.await_frame = await_frame,

@@ -115,8 +115,15 @@ struct host_side {
 	void (*next)(struct host *h, uint32_t queue);
 	void (*let_go)(struct host *h, uint32_t queue);
 
-	/* What receive() has given has reached the driver. NULL: of no interest. */
-	void (*received)(struct host *h, uint32_t queue);
+	/*
+	 * Where a queue is: the number of the frame that comes next, as it were. What was given before
+	 * a position has reached the driver: received(). It has, a predecessor had written down, which
+	 * may have died before it said so, and may have written anything: go_on(). NULL, all three: a
+	 * frame is given once.
+	 */
+	uint32_t (*position)(const struct host *h, uint32_t queue);
+	void (*received)(struct host *h, uint32_t queue, uint32_t position);
+	void (*go_on)(struct host *h, uint32_t queue, uint32_t position);
 
 	/*
 	 * Tells by events (edge-triggered) that there is something to receive, or room to send. A

@@ -230,13 +230,28 @@ const void *lane_look_anew(struct lane *f, uint32_t *ret_len)
 	return f->bytes + (f->at & LANE_MASK) + LANE_LEN_WORD;
 }
 
-bool lane_release(struct lane *f)
+bool lane_release_to(struct lane *f, uint32_t at)
 {
 	CRASH_POINT("lane.read");
-	__atomic_store_n(&f->words->head, f->at, __ATOMIC_RELEASE);
+	__atomic_store_n(&f->words->head, at, __ATOMIC_RELEASE);
 	CRASH_POINT("lane.released");
 	/* Not for each record: a writer that waits is woken when it can go on for a while. */
-	return lane_seen(f) <= LANE_RING_LEN / 2 && take_wait(&f->words->writer_waits);
+	return f->other - at <= LANE_RING_LEN / 2 && take_wait(&f->words->writer_waits);
+}
+
+bool lane_release(struct lane *f)
+{
+	return lane_release_to(f, f->at);
+}
+
+void lane_go_on(struct lane *f, uint32_t at)
+{
+	uint32_t tail = __atomic_load_n(&f->words->tail, __ATOMIC_ACQUIRE);
+
+	if (at % LANE_ALIGN != 0 || !possible(tail, f->at) || at - f->at > tail - f->at)
+		return;
+	f->at = f->other = at;
+	__atomic_store_n(&f->words->head, at, __ATOMIC_RELEASE);
 }
 
 bool lane_await(struct lane *f)

@@ -123,13 +123,19 @@ bool lane_await_room(struct lane *f);
 
 /*
  * The reader. The next record's header and frame, NULL: there is none. Their bytes may change at
- * any
- * time: load once, check the copy. lane_next goes on to the one after it; what was gone past is
- * given back by lane_release. True from that: the writer waits for room, wake it.
+ * any time: load once, check the copy. lane_next goes on to the one after it; what was gone past is
+ * given back by lane_release, all of it or what is before a position (lane.at as it was then). True
+ * from that: the writer waits for room, wake it.
  */
 static inline const void *lane_look(struct lane *f, uint32_t *ret_len);
 static inline void lane_next(struct lane *f);
 bool lane_release(struct lane *f);
+bool lane_release_to(struct lane *f, uint32_t at);
+/*
+ * A reader that has just been opened: its predecessor had done with what is before this position,
+ * perhaps, and perhaps has not said so. One that cannot be is none.
+ */
+void lane_go_on(struct lane *f, uint32_t at);
 /* Before sleeping until there is a record. False: there is one already. */
 bool lane_await(struct lane *f);
 

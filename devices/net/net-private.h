@@ -44,6 +44,17 @@ struct net_given {
 	} buffer[NET_GIVEN_MAX];
 };
 
+/*
+ * How far a host queue's frames had reached the driver when the used index of the receive queue that they go to was this:
+ * one word, written before that index is. A successor that finds the index takes the queue up there. 0: nothing yet.
+ */
+typedef uint64_t net_reached;
+
+static inline net_reached net_reached_make(uint32_t pair, uint16_t used_idx, uint32_t position)
+{
+	return (uint64_t)(pair + 1) << 48 | (uint64_t)used_idx << 32 | position;
+}
+
 /* Of a transmit queue, the heads that a successor sends again, noted before. Zero when they are published. */
 struct net_again {
 	uint64_t heads[QUEUE_MAX_SIZE / 64];
@@ -57,6 +68,8 @@ struct net_store {
 	struct net_counters counters[CONTRACT_NET_MAX_PAIRS];
 	struct net_given given[CONTRACT_NET_MAX_PAIRS];
 	struct net_again again[CONTRACT_NET_MAX_PAIRS];
+	net_reached
+		reached[CONTRACT_NET_MAX_PAIRS]; /* by host queue; of sides that tell positions */
 };
 
 struct tx;

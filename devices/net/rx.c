@@ -48,6 +48,10 @@ struct rx {
 	uint32_t long_for;    /* frames for which much is offered */
 	uint32_t waiting_len; /* of a frame without enough buffers; 0: there is none */
 	uint32_t direct_len;  /* of it, what lies in the driver's buffers; the rest is in bounce */
+	/* Where sides tell positions: which queue the last frame came from, and where it began. */
+	uint32_t last_queue, last_position;
+	uint32_t noted; /* host queues of which net_store.reached was written, a bit each */
+	uint32_t reached[CONTRACT_NET_MAX_PAIRS];
 	struct net_header header;
 	struct rx_chain chains[RX_MAX_CHAINS];
 	struct iovec iov[RX_IOV_LEN];
@@ -94,6 +98,17 @@ static void rx_reset(struct rx *rx)
 	rx->long_for = 0;
 }
 
+/* What the driver has, as the used index shows, is not received again. */
+static void go_on(struct net *net, const struct vring *r)
+{
+	for (uint32_t i = 0; i < net->n_pairs && net->host->side->go_on; i++) {
+		net_reached told = __atomic_load_n(&net->store->reached[i], __ATOMIC_RELAXED);
+
+		if (told >> 32 == net_reached_make(r->index / 2, r->queue.used_idx, 0) >> 32)
+			net->host->side->go_on(net->host, i, (uint32_t)told);
+	}
+}
+
 void rx_attached(struct net *net, struct thread *t, struct vring *r)
 {
 	struct net_pair *p = &net->pairs[r->index / 2];
@@ -101,6 +116,7 @@ void rx_attached(struct net *net, struct thread *t, struct vring *r)
 	uint32_t rest = r->n_resubmit - whole;
 
 	rx_reset(p->rx);
+	go_on(net, r);
 	if (p->given && whole == 0)
 		p->given->n = 0;
 	/* A driver that has changed what it had given gets all of it back, empty. */
@@ -382,17 +398,26 @@ static bool accept_frame(struct net *net, struct thread *t, struct vring *r, uin
 
 /* Offers */
 
+static uint32_t due_source(const struct net_pair *p, uint32_t sources)
+{
+	uint32_t later = sources & ~((UINT32_C(1) << p->next_source) - 1);
+
+	return (uint32_t)__builtin_ctz(later ? later : sources);
+}
+
 /* A frame of one of the host queues that this pair is fed from, beginning with the one that is due. */
 static uint32_t receive(struct net *net, struct net_pair *p, const struct iovec *iov,
 			uint32_t n_iov)
 {
+	const struct host_side *side = net->host->side;
 	uint32_t left = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
 
 	while (left) {
-		uint32_t later = left & ~((UINT32_C(1) << p->next_source) - 1);
-		uint32_t queue = (uint32_t)__builtin_ctz(later ? later : left);
-		uint32_t len = net->host->side->receive(net->host, queue, iov, n_iov);
+		uint32_t queue = due_source(p, left), len;
 
+		p->rx->last_queue = queue;
+		p->rx->last_position = side->position ? side->position(net->host, queue) : 0;
+		len = side->receive(net->host, queue, iov, n_iov);
 		if (len > 0)
 			return len;
 		left &= ~(UINT32_C(1) << queue);
@@ -546,13 +571,12 @@ static uint32_t run(struct net *net, struct thread *t, struct vring *r, uint32_t
 {
 	struct net_pair *p = &net->pairs[r->index / 2];
 	struct queue_piece pieces[RX_RUN_LEN];
-	uint32_t n = 0, got, room;
+	uint32_t n = 0, got, room, left = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
 
 	if (!net->host->side->look || p->rx->waiting_len > 0 || !throttle_is_off(&net->receiving))
 		return 0;
-	for (uint32_t left = __atomic_load_n(&p->sources, __ATOMIC_RELAXED); left;
-	     left &= left - 1) {
-		uint32_t queue = (uint32_t)__builtin_ctz(left);
+	while (left && n < max) {
+		uint32_t queue = due_source(p, left);
 
 		do {
 			room = net->host->side->has_frame(net->host, queue)
@@ -563,8 +587,36 @@ static uint32_t run(struct net *net, struct thread *t, struct vring *r, uint32_t
 			run_give(net, t, r, pieces, got);
 			n += got;
 		} while (got > 0 && n < max);
+		left &= ~(UINT32_C(1) << queue);
+		p->next_source = (queue + 1) % CONTRACT_NET_MAX_PAIRS;
 	}
 	return n;
+}
+
+/*
+ * How far the driver has the frames of each host queue once what was pushed is published. A frame that waits for buffers is not
+ * the driver's yet: it is received again if we die.
+ */
+static void note_reached(struct net *net, const struct vring *r)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct rx *rx = p->rx;
+	uint16_t used_idx = (uint16_t)(r->queue.used_idx + r->queue.n_pushed);
+
+	rx->noted = net->host->side->position ? __atomic_load_n(&p->sources, __ATOMIC_RELAXED) : 0;
+	for (uint32_t left = rx->noted; left; left &= left - 1) {
+		uint32_t queue = (uint32_t)__builtin_ctz(left);
+
+		rx->reached[queue] = rx->waiting_len > 0 && queue == rx->last_queue
+					     ? rx->last_position
+					     : net->host->side->position(net->host, queue);
+		if (r->queue.n_pushed > 0)
+			__atomic_store_n(
+				&net->store->reached[queue],
+				net_reached_make(r->index / 2, used_idx, rx->reached[queue]),
+				__ATOMIC_RELEASE);
+	}
+	CRASH_POINT("net.rx.noted");
 }
 
 uint32_t rx_take(struct net *net, struct thread *t, struct vring *r)
@@ -591,6 +643,7 @@ uint32_t rx_take(struct net *net, struct thread *t, struct vring *r)
 		n++;
 		bytes += len;
 	}
+	note_reached(net, r);
 	/* With nothing for the driver there is nothing to wait for (rx_published). */
 	if (r->queue.n_pushed == 0)
 		rx_published(net, r->index / 2);
@@ -602,20 +655,19 @@ uint32_t rx_take(struct net *net, struct thread *t, struct vring *r)
 	return n;
 }
 
-/* A frame that waits for buffers is not the driver's yet: it is received again if we die. */
 void rx_published(struct net *net, uint32_t pair)
 {
 	struct net_pair *p = &net->pairs[pair];
-	uint32_t sources = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
 
 	/* Behind the used index, and before the next frame's. */
 	if (p->given)
 		__atomic_store_n(&p->given->n, 0, __ATOMIC_RELEASE);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (!net->host->side->received || p->rx->waiting_len > 0)
-		return;
-	for (; sources; sources &= sources - 1)
-		net->host->side->received(net->host, (uint32_t)__builtin_ctz(sources));
+	for (; p->rx->noted; p->rx->noted &= p->rx->noted - 1) {
+		uint32_t queue = (uint32_t)__builtin_ctz(p->rx->noted);
+
+		net->host->side->received(net->host, queue, p->rx->reached[queue]);
+	}
 }
 
 void rx_flush(struct net *net, uint32_t pair)
@@ -628,5 +680,6 @@ void rx_flush(struct net *net, uint32_t pair)
 		if (net->host->side->receive(net->host, pair, iov, 2) == 0)
 			break;
 	if (net->host->side->received)
-		net->host->side->received(net->host, pair);
+		net->host->side->received(net->host, pair,
+					  net->host->side->position(net->host, pair));
 }

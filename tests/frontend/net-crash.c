@@ -128,7 +128,7 @@ static enum trial_verdict run_once(const struct trial *t)
 				 .meanwhile = kill_while_filling,
 				 .meanwhile_out = kill_in_a_row,
 				 .lost_each = port ? 0 : LOST_ON_TAP,
-				 .repeats = port && deaths };
+				 .most_in = port ? 1 : 2 };
 	keeper = b.pid;
 	left_in = left_out = deaths ? N_KILLS : 0;
 	*n_killed = 0;

@@ -146,7 +146,7 @@ static void frame_come(struct net_script *s, unsigned pair)
 	n = frame_number("to the driver", f, s->whole_len[pair], s->n_in);
 	s->seen_in[n]++;
 	s->pair_of[n] = (uint8_t)(pair + 1);
-	if (s->seen_in[n] > 2 && !s->repeats)
+	if (s->seen_in[n] > s->most_in)
 		fail("frame %u comes to the driver %u times", n, s->seen_in[n]);
 }
 

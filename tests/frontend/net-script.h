@@ -5,7 +5,7 @@
  * Runs in: test programs. Trusts: nothing that the back-end says. What is wrong is told, and ends the process.
  *
  *  1. A transmitted frame comes to the wire once, after a death at most twice; its buffers come back exactly once.
- *  2. A frame from the wire comes to the driver once, after a death at most twice; a death loses no more than the budget.
+ *  2. A frame from the wire comes to the driver once, from a tap after a death at most twice; a death loses no more than the budget.
  *     Each of its bytes is right, in as many buffers as its header says.
  *  3. What the driver has asked for by the control queue, once acknowledged, holds until it asks for something else.
  */
@@ -34,7 +34,7 @@ struct net_script {
 	const char *socket;
 	struct net_wire *wire;
 	unsigned lost_each; /* frames for the driver that a death may lose */
-	bool repeats; /* deaths that follow on each other may repeat what came from the wire again */
+	unsigned most_in;   /* how often a frame may come to the driver, whoever dies */
 	/* Called before frames are sent to the driver, and when they are on their way: kills, perhaps. */
 	void (*before)(struct net_script *s);
 	void (*meanwhile)(struct net_script *s);

@@ -256,6 +256,65 @@ static void a_reader_that_lies_only_loses_its_own(void **state)
 	}
 }
 
+static void what_is_shown_is_read_before_anybody_is_woken(void **state)
+{
+	assert_true(lane_await(&r));
+	assert_true(write_one(1, 100));
+	lane_show(&w);
+	assert_false(lane_call(&w, true));
+	read_one(1, 100);
+	assert_true(lane_call(&w, false));
+	assert_false(lane_call(&w, false));
+}
+
+static void much_is_worth_a_call_though_more_is_to_come(void **state)
+{
+	uint32_t n = 0;
+
+	assert_true(lane_await(&r));
+	do {
+		assert_true(write_one(n++, 1000));
+		lane_show(&w);
+	} while (!lane_call(&w, true));
+	assert_true(n * 1000 >= LANE_CALL_LEN - 2000 && n * 1000 <= LANE_CALL_LEN + 2000);
+}
+
+static void a_successor_takes_up_where_its_predecessor_noted(void **state)
+{
+	uint32_t after_two;
+
+	for (uint32_t i = 0; i < 3; i++)
+		assert_true(write_one(i, 100 + i));
+	lane_publish(&w);
+	read_one(0, 100);
+	lane_release_to(&r, r.at);
+	read_one(1, 101);
+	after_two = r.at;
+	lane_open_reader(&r, &theirs, 1, LANE_TO_SWITCH);
+	lane_go_on(&r, after_two);
+	read_one(2, 102);
+	nothing_more();
+	lane_open_reader(&r, &theirs, 1, LANE_TO_SWITCH);
+	read_one(2, 102);
+}
+
+static void a_note_that_cannot_be_is_none(void **state)
+{
+	assert_true(write_one(0, 100));
+	lane_publish(&w);
+	read_one(0, 100);
+	lane_release(&r);
+	assert_true(write_one(1, 100));
+	lane_publish(&w);
+	lane_open_reader(&r, &theirs, 1, LANE_TO_SWITCH);
+	lane_go_on(&r, r.at - 16);
+	lane_go_on(&r, r.at + 8);
+	lane_go_on(&r, w.at + 16);
+	lane_go_on(&r, r.at + 0x80000000u);
+	read_one(1, 100);
+	nothing_more();
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -273,6 +332,10 @@ int main(void)
 		CASE(a_position_that_cannot_be_empties_the_ring),
 		CASE(a_length_that_cannot_be_empties_the_ring),
 		CASE(a_reader_that_lies_only_loses_its_own),
+		CASE(what_is_shown_is_read_before_anybody_is_woken),
+		CASE(much_is_worth_a_call_though_more_is_to_come),
+		CASE(a_successor_takes_up_where_its_predecessor_noted),
+		CASE(a_note_that_cannot_be_is_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
