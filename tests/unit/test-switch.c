@@ -314,6 +314,59 @@ static void a_port_that_does_not_read_holds_up_nobody(void **state)
 	only(2, f);
 }
 
+static void transmit_long(uint32_t i, uint32_t to)
+{
+	struct frame head = make(i, to, 46);
+	uint8_t *p = lane_reserve(&side[i].out, LANE_MAX_LEN - 4);
+
+	assert_non_null(p);
+	memset(p, 0, LANE_MAX_LEN - 4);
+	memcpy(p, head.bytes, head.len);
+	lane_commit(&side[i].out, LANE_MAX_LEN - 4);
+}
+
+/* The bytes that it makes count, wherever they go: those who come after it do not wait for all of it. */
+static void a_flood_is_no_more_than_its_share_of_a_turn(void **state)
+{
+	struct frame f = make(1, 2, 46);
+	uint32_t n;
+
+	introduce();
+	for (uint32_t i = 0; i < 12; i++)
+		transmit_long(0, TO_ALL);
+	lane_publish(&side[0].out);
+	transmit(1, &f);
+	n = fabric_turn(&fabric, 1000);
+	assert_true(n > 1 && n - 1 <= FABRIC_BATCH_LEN / (3 * (LANE_MAX_LEN - 4)) + 1);
+	turn();
+	assert_int_equal(side[0].port->counters.n_in, 1 + 12);
+}
+
+static bool called(uint32_t i)
+{
+	uint64_t n;
+
+	return read(side[i].call, &n, sizeof(n)) == sizeof(n);
+}
+
+static void who_sleeps_is_woken_however_many_come(void **state)
+{
+	struct frame f = make(0, 1, 46);
+
+	introduce();
+	for (uint32_t n = 1; n <= 4 * FABRIC_BATCH; n = n * 2 + 1) {
+		(void)called(1);
+		assert_true(lane_await(&side[1].in));
+		for (uint32_t i = 0; i < n; i++)
+			transmit(0, &f);
+		turn();
+		assert_true(called(1));
+		assert_false(called(2));
+		while (receives(1, &f))
+			;
+	}
+}
+
 /* ---- VLANs ---- */
 
 static void without_vlans_tags_pass_as_they_are(void **state)
@@ -824,6 +877,8 @@ int main(void)
 		CASE(all_lengths_arrive_as_they_were),
 		CASE(a_long_one_arrives_as_it_was),
 		CASE(a_port_that_does_not_read_holds_up_nobody),
+		CASE(a_flood_is_no_more_than_its_share_of_a_turn),
+		CASE(who_sleeps_is_woken_however_many_come),
 		CASE(without_vlans_tags_pass_as_they_are),
 		CASE(access_ports_and_trunks_see_their_vlans),
 		CASE(what_is_of_another_vlan_is_dropped),

@@ -16,6 +16,7 @@ struct passage {
 	struct port *from;
 	uint32_t queue;
 	uint16_t vlan;
+	uint32_t n_bytes;    /* that this queue's frames have made so far in this turn */
 	const uint8_t *rest; /* what is not in the head, in the port's memory */
 	struct head head;
 };
@@ -131,6 +132,7 @@ static void put_stream(struct passage *g, struct port *to)
 static void put(struct passage *g, struct port *to)
 {
 	dress(g, to);
+	g->n_bytes += g->head.len + g->head.rest;
 	if (port_is_stream(to))
 		put_stream(g, to);
 	else
@@ -261,12 +263,14 @@ static uint32_t drain_queue(struct fabric *f, struct port *from, uint32_t queue)
 
 	g.from = from;
 	g.queue = queue;
-	while (n < FABRIC_BATCH && (record = lane_look(in, &len)) != NULL) {
+	g.n_bytes = 0;
+	while (n < FABRIC_BATCH && g.n_bytes < FABRIC_BATCH_LEN &&
+	       (record = lane_look(in, &len)) != NULL) {
 		pass(f, &g, record, len);
 		lane_next(in);
 		n++;
 	}
-	f->more |= n == FABRIC_BATCH;
+	f->more |= n == FABRIC_BATCH || g.n_bytes >= FABRIC_BATCH_LEN;
 	from->counters.n_malformed += in->n_resets;
 	in->n_resets = 0;
 	return n;
@@ -281,7 +285,8 @@ static uint32_t drain_stream(struct fabric *f, struct port *from)
 
 	g.from = from;
 	g.queue = 0;
-	while (n < FABRIC_BATCH && !from->stream_ended) {
+	g.n_bytes = 0;
+	while (n < FABRIC_BATCH && g.n_bytes < FABRIC_BATCH_LEN && !from->stream_ended) {
 		const void *record;
 
 		v = stream_look(from->stream, &record, &len);

@@ -3,7 +3,8 @@
  *
  * Runs in: vmdev-switch, its only thread. Trusts: nothing of a frame; ports as port.h says.
  *
- * A turn looks at each queue of each port once, takes up to FABRIC_BATCH frames from it, and copies
+ * A turn looks at each queue of each port once, takes up to FABRIC_BATCH frames from it, or as many
+ * as make FABRIC_BATCH_LEN bytes where they go (what goes to all counts for each), and copies
  * each to where it is for, from one device's memory to another's. Only then are they published, one
  * store and at most one wake-up a queue. A frame for which there is no room is dropped: no
  * port waits for another.
@@ -25,7 +26,7 @@
 #include "devices/net/switch/port.h"
 #include "devices/net/switch/table.h"
 
-enum { FABRIC_BATCH = 64, FABRIC_AGE_EVERY_S = 10 };
+enum { FABRIC_BATCH = 64, FABRIC_BATCH_LEN = 1 << 20, FABRIC_AGE_EVERY_S = 10 };
 
 struct fabric {
 	struct port *ports[CONTRACT_SWITCH_MAX_PORTS]; /* by index; NULL: free */
