@@ -26,8 +26,10 @@ struct fs_waiting {
 	struct vring *ring;
 	uint16_t head;
 	bool interrupted;
+	uint32_t opcode; /* what it was, whatever is in the guest's memory by now */
 	uint64_t unique;
 	uint64_t tag;
+	uint64_t since_ns;
 };
 
 /* When the driver of a ring is signalled: fs.c, "pace". */

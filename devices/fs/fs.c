@@ -124,9 +124,12 @@ static bool wait_for_it(struct request *rq)
 	if (!room)
 		return false;
 	pthread_mutex_lock(&ft->lock);
-	ft->waiting[ft->n_waiting] = (struct fs_waiting){
-		.ring = rq->ring, .head = rq->head, .unique = rq->in.unique, .tag = rq->tag
-	};
+	ft->waiting[ft->n_waiting] = (struct fs_waiting){ .ring = rq->ring,
+							  .head = rq->head,
+							  .opcode = rq->in.opcode,
+							  .unique = rq->in.unique,
+							  .tag = rq->tag,
+							  .since_ns = clock_now_ns() };
 	ft->n_waiting++;
 	pthread_mutex_unlock(&ft->lock);
 	return true;
@@ -138,9 +141,15 @@ enum how {
 	WAITED, /* REQUEST_WAITS */
 };
 
-/* Returns false if it waits (again), or is done aside. */
+/* Of one that waited: a guest may have made another of it, which would not have come to wait. */
+static bool is_as_it_was(const struct request *rq, const struct fs_waiting *w)
+{
+	return rq->in.opcode == w->opcode && rq->in.unique == w->unique;
+}
+
+/* Returns false if it waits (again). w: the entry of one that has waited, else NULL. */
 static bool run(struct fs *fs, struct thread *t, struct vring *r, const struct chain *c,
-		enum how how)
+		enum how how, const struct fs_waiting *w)
 {
 	struct fs_thread *ft = mine(fs, t);
 	struct request rq = {
@@ -150,6 +159,7 @@ static bool run(struct fs *fs, struct thread *t, struct vring *r, const struct c
 		.head = c->head,
 		.again = how == AGAIN,
 		.waited = how == WAITED,
+		.waited_ns = w ? clock_now_ns() - w->since_ns : 0,
 		.tag = tag_of(r, c->head),
 		.payload = ft->payload,
 	};
@@ -157,13 +167,13 @@ static bool run(struct fs *fs, struct thread *t, struct vring *r, const struct c
 
 	host_take_up(t->shared);
 	ft->in_hand = &rq;
-	if (request_load(&rq, c))
+	if (request_load(&rq, c) && (!w || is_as_it_was(&rq, w)))
 		result = operate(&rq, c);
 	ft->in_hand = NULL;
-	if (result == REQUEST_ASIDE || (result == REQUEST_WAITS && how == WAITED))
-		return false;
+	if (result == REQUEST_ASIDE)
+		return true;
 	if (result == REQUEST_WAITS) {
-		if (wait_for_it(&rq))
+		if (w || wait_for_it(&rq))
 			return false;
 		lock_wait_over(rq.tag);
 		result = -ENOLCK;
@@ -236,7 +246,7 @@ static uint32_t take(struct device *d, struct thread *t, struct vring *r)
 		thread_taken(t, r);
 		bytes += c.readable_len + c.writable_len;
 		thread_take_up(t, r, c.head);
-		run(fs, t, r, &c, FIRST);
+		run(fs, t, r, &c, FIRST, NULL);
 		thread_set_down(t);
 		CRASH_POINT("fs.done");
 		if (queue_n_available(&r->queue) > 0)
@@ -245,25 +255,25 @@ static uint32_t take(struct device *d, struct thread *t, struct vring *r)
 	return n + taken;
 }
 
-static void run_head(struct fs *fs, struct thread *t, struct vring *r, uint16_t head, enum how how,
-		     bool *ret_done)
+/* As run(). */
+static bool run_head(struct fs *fs, struct thread *t, struct vring *r, uint16_t head, enum how how,
+		     const struct fs_waiting *w)
 {
 	struct chain c = spare_chain(fs, t);
+	bool done = true;
 
-	*ret_done = true;
 	thread_take_up(t, r, head);
 	if (queue_load_again(&r->queue, head, &c) == QUEUE_OK)
-		*ret_done = run(fs, t, r, &c, how);
+		done = run(fs, t, r, &c, how, w);
 	else
 		thread_push(t, r, head, 0); /* its descriptors were changed: nowhere to answer */
 	thread_set_down(t);
+	return done;
 }
 
 static void resubmit(struct device *d, struct thread *t, struct vring *r, uint16_t head)
 {
-	bool done;
-
-	run_head(fs_of(d), t, r, head, AGAIN, &done);
+	run_head(fs_of(d), t, r, head, AGAIN, NULL);
 }
 
 /* Answer a head in flight without looking at what it asks for. */
@@ -321,7 +331,7 @@ static bool is_interrupted(struct fs_thread *ft, uint32_t i)
 	return yes;
 }
 
-/* In the order in which they came. Returns how many were answered. */
+/* In the order in which they came. Returns how many wait no more. */
 static uint32_t try_waiting(struct fs *fs, struct thread *t)
 {
 	struct fs_thread *ft = mine(fs, t);
@@ -335,7 +345,7 @@ static uint32_t try_waiting(struct fs *fs, struct thread *t)
 		if (is_interrupted(ft, i))
 			refuse(fs, t, r, head, -EINTR);
 		else
-			run_head(fs, t, r, head, WAITED, &done);
+			done = run_head(fs, t, r, head, WAITED, &ft->waiting[i]);
 		if (done) {
 			drop_waiting(ft, i);
 			n++;

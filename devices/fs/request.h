@@ -36,9 +36,9 @@ enum {
 	/* Not an errno: the operation has no answer (forget, interrupt). */
 	REQUEST_NO_REPLY = 1,
 	/*
-	 * Not now: nothing has been done. The operation is called again in a few milliseconds, and
-	 * at once after request_retry_waiting(); until it returns something else, the request is in
-	 * flight.
+	 * Not now: nothing has been done that is not to be done again. The operation is called
+	 * again in a few milliseconds, and at once after request_retry_waiting(); until it returns
+	 * something else, the request is in flight.
 	 */
 	REQUEST_WAITS = 2,
 	/* Its system call is made aside (errand.h), and answers it. */
@@ -50,9 +50,10 @@ struct request {
 	struct thread *thread;
 	struct vring *ring;
 	uint16_t head;
-	bool again;   /* a dead worker may have done it, in part or whole */
-	bool waited;  /* REQUEST_WAITS has been returned for it in this worker */
-	uint64_t tag; /* names this request of this session, also to later workers; never 0 */
+	bool again;	    /* a dead worker may have done it, in part or whole */
+	bool waited;	    /* REQUEST_WAITS has been returned for it in this worker */
+	uint64_t waited_ns; /* since then */
+	uint64_t tag;	    /* names this request of this session, also to later workers; never 0 */
 	struct fuse_in_header in;
 	const uint8_t *args;	  /* private copy of what follows the header; NUL-terminated */
 	uint32_t args_len;	  /* without that NUL */

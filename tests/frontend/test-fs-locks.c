@@ -32,10 +32,14 @@ struct range {
 
 static struct file open_file(struct fs_claim *f, uint32_t flags)
 {
-	struct fc_opened o;
+	struct fuse_entry_out e;
+	struct fuse_open_out o;
 
-	expect_ok(fc_create(&f->c, f->dir, "file", flags | O_CREAT, S_IFREG | 0644, &o));
-	return (struct file){ o.entry.nodeid, o.open.fh };
+	if (!fs_claim_exists(f, "file"))
+		fs_claim_write(f, "file", "");
+	expect_ok(fc_lookup(&f->c, f->dir, "file", &e));
+	expect_ok(fc_open(&f->c, e.nodeid, flags, &o));
+	return (struct file){ e.nodeid, o.fh };
 }
 
 static struct fuse_lk_in lock_of(const struct file *file, uint64_t owner, struct range r)
@@ -357,6 +361,36 @@ static void whoever_waits_can_be_interrupted(struct claim_context *x)
 	fs_claim_end(f);
 }
 
+/* A guest that makes another request of one that waits: refused, and the device goes on. */
+static void what_waits_stays_what_it_was(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "changed", NULL);
+	struct file file = open_file(f, O_RDWR);
+	struct fuse_fsync_in in = { .fh = file.fh };
+	pid_t worker = backend_worker_await(x->backend.pid, 0, 2000);
+	static struct waiter bert;
+	struct fc_call calls[16];
+
+	expect_ok(set(f, &file, ANNE, WRITE(0, WHOLE)));
+	start_waiting(f, &bert, &file, lock_of(&file, BERT, WRITE(0, 9)));
+	expect(still_waits(f, &bert), "not waited for");
+	/* So many that syncing is done aside. */
+	for (unsigned i = 0; i < 16; i++) {
+		struct fc_op op = op_of(FUSE_FSYNC, &file, &in, sizeof(in));
+
+		fc_call_init(&calls[i], &f->c.fe.mem);
+		fc_add(&f->c, f->c.queue, &calls[i], &op);
+	}
+	fc_kick(&f->c, f->c.queue);
+	for (unsigned i = 0; i < 16; i++)
+		expect_ok(fc_wait(&f->c, f->c.queue, &calls[i]));
+	bert.call.header->opcode = FUSE_FSYNC;
+	expect_is(answer(f, &bert), -EINVAL);
+	expect_ok(set(f, &file, ANNE, READ(0, WHOLE)));
+	expect(backend_worker(x->backend.pid) == worker, "the worker has died");
+	fs_claim_end(f);
+}
+
 /* The queue is stopped: whoever waits on it is answered, and has nothing. */
 static void waiting_does_not_keep_a_queue_from_stopping(struct claim_context *x)
 {
@@ -526,6 +560,7 @@ static const struct claim claims[] = {
 	CLAIM(who_does_not_wait_any_more_stands_in_no_circle),
 	CLAIM(waiting_does_not_slow_others),
 	CLAIM(whoever_waits_can_be_interrupted),
+	CLAIM(what_waits_stays_what_it_was),
 	CLAIM(waiting_does_not_keep_a_queue_from_stopping),
 	CLAIM(closing_gives_up_the_owners_locks),
 	CLAIM(whole_files_are_locked_by_handle),
