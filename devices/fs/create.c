@@ -3,9 +3,10 @@
  *
  * Runs in: worker, I/O threads. Trusts: nothing in requests.
  *
- * What is opened is always regular: either made here with O_EXCL, or looked up first and opened as
- * that inode. A name that is a symlink, a FIFO or a device by now is answered with ESTALE, upon
- * which the guest's kernel looks it up again and does what is right for it.
+ * What is opened is what this request has made, and nothing else: the guest's kernel asks nobody
+ * whether the sender may open a file that he makes. Where something is at the name by now, a
+ * symlink, a device or a file of somebody's, it is answered with ESTALE, upon which the guest's
+ * kernel looks the name up and does what is right for it.
  *
  * Steps, and what a successor does when its predecessor died after each:
  *
@@ -22,13 +23,11 @@
 #include "devices/base/crash.h"
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
-#include "devices/fs/creds.h"
 #include "devices/fs/fs-private.h"
 #include "devices/fs/host.h"
 #include "devices/fs/make.h"
 #include "devices/fs/open.h"
 #include "devices/fs/operation.h"
-#include "devices/fs/xattr.h"
 
 struct create_out {
 	struct fuse_entry_out entry;
@@ -140,24 +139,18 @@ static int finish_new(struct make *m)
 	return r;
 }
 
-static int open_regular(struct make *m, struct inode *i, int flags)
+static int open_made(struct make *m, struct inode *i)
 {
-	bool kill = REQUEST_ARGS(m->rq, fuse_create_in)->open_flags & FUSE_OPEN_KILL_SUIDGID;
-	struct creds_kill k;
-	int fd;
+	int flags = m->flags & ~O_TRUNC;
+	int fd = inode_reopen(m->rq->fs, i, flags);
 
-	creds_kill_begin(&k, m->rq, inode_fd(m->rq->fs, i), kill);
-	fd = inode_reopen(m->rq->fs, i, flags);
 	if (fd == -EINVAL && (flags & O_DIRECT))
 		fd = inode_reopen(m->rq->fs, i, flags & ~O_DIRECT);
-	creds_kill_end(&k);
-	if (fd >= 0 && (flags & O_TRUNC))
-		xattr_capabilities_end(m->rq->fs, fd);
 	return fd;
 }
 
-/* What is at the name: there before, or made by a worker that died. */
-static int finish_existing(struct make *m, int flags)
+/* What is at the name was made by a worker that died. */
+static int finish_found(struct make *m)
 {
 	struct request *rq = m->rq;
 	struct inode *i;
@@ -166,9 +159,7 @@ static int finish_existing(struct make *m, int flags)
 
 	if (r < 0)
 		return r;
-	fd = S_ISREG(st.stx_mode) ? open_regular(m, i, flags) : -ESTALE;
-	if (fd >= 0 && (flags & O_TRUNC))
-		inode_stat(rq->fs, i, &st);
+	fd = S_ISREG(st.stx_mode) ? open_made(m, i) : -ESTALE;
 	if (fd < 0)
 		journal_take_back(rq);
 	r = fd < 0 ? fd : finish(m, fd, i, &st);
@@ -194,13 +185,13 @@ static int create(struct make *m, bool exclusive)
 	int r = make_once(m);
 
 	if (r == -EEXIST && !exclusive)
-		return finish_existing(m, m->flags);
+		return -ESTALE;
 	if (r < 0) {
 		if (m->fd >= 0)
 			host_close(m->fd); /* it could not be labelled */
 		return r;
 	}
-	return m->fd >= 0 ? finish_new(m) : finish_existing(m, m->flags & ~O_TRUNC);
+	return m->fd >= 0 ? finish_new(m) : finish_found(m);
 }
 
 /* What both requests bring. */

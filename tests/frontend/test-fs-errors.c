@@ -176,7 +176,7 @@ static void what_is_mounted_read_only_is(struct claim_context *x)
 	expect_is(fc_unlink(&f->c, dir, "file"), -EROFS);
 	expect_is(fc_rename(&f->c, dir, "file", dir, "other", 0), -EROFS);
 	expect_is(fc_setxattr(&f->c, file, "user.x", "y", 1, 0), -EROFS);
-	expect_is(fc_create(&f->c, dir, "file", O_CREAT | O_RDWR, S_IFREG | 0644, NULL), -EROFS);
+	expect_is(fc_create(&f->c, dir, "other", O_CREAT | O_RDWR, S_IFREG | 0644, NULL), -EROFS);
 	fs_claim_end(f);
 	umount2(fs_claim_path(f, "fixed"), MNT_DETACH);
 }
