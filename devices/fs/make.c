@@ -1,6 +1,7 @@
 /* MKNOD, MKDIR, SYMLINK, LINK. See make.h; CREATE and TMPFILE are in create.c. */
 #include "devices/fs/make.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -90,14 +91,23 @@ uint32_t make_mode(const struct make *m)
 	return m->mode & ~(uint32_t)S_ISGID;
 }
 
+/* Files and directories: the kernel gives attributes of user.* to nothing else. */
+static bool takes_labels(const struct make *m)
+{
+	return S_ISREG(m->mode) || S_ISDIR(m->mode);
+}
+
 int make_label(const struct make *m, int fd)
 {
 	struct extension_context c;
 	uint32_t at = 0;
 	int r = 0;
 
-	while (r == 0 && extension_next_context(&m->extension, &at, &c))
+	while (r == 0 && extension_next_context(&m->extension, &at, &c)) {
 		r = xattr_set(m->rq->fs, fd, &c);
+		if (r == -EPERM && m->rq->fs->config.xattr_map && !takes_labels(m))
+			r = 0;
+	}
 	return r;
 }
 

@@ -76,6 +76,8 @@ int make_act(struct make *m);
 uint32_t make_mode(const struct make *m);
 
 /*
- * The security contexts of the request, put on what fd (any descriptor) is. 0 or a negative errno.
+ * The security contexts of the request, put on what fd (any descriptor) is. Where they are kept as
+ * user.* (xattr-map.h), which the host's kernel gives to files and directories only, all else stays
+ * without. 0 or a negative errno.
  */
 int make_label(const struct make *m, int fd);
