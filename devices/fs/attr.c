@@ -26,6 +26,7 @@
 #include "devices/fs/creds.h"
 #include "devices/fs/fs-private.h"
 #include "devices/fs/host.h"
+#include "devices/fs/open.h"
 #include "devices/fs/operation.h"
 #include "devices/fs/proto.h"
 #include "devices/fs/xattr.h"
@@ -290,7 +291,7 @@ static int set_size(const struct subject *s, const struct fuse_setattr_in *in)
 	struct creds_kill kill;
 
 	if (fd < 0)
-		return fd;
+		return open_awaits_lease(s->rq, fd);
 	creds_kill_begin(&kill, s->rq, fd, in->valid & FATTR_KILL_SUIDGID);
 	/* Beyond what an off_t holds it is negative, and refused. */
 	r = errno_or(HOST(ftruncate(fd, (off_t)in->size)));
@@ -357,6 +358,8 @@ static int set_once(const struct subject *s, const struct fuse_setattr_in *in)
 	if (journal_past(s->rq, &result, &intent) == JOURNAL_DONE)
 		return (int)result;
 	r = set_all(s, in);
+	if (r == REQUEST_WAITS)
+		return r; /* what came before is done again with the rest */
 	journal_result(s->rq, r);
 	return r;
 }

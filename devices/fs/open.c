@@ -26,6 +26,8 @@
 /* Flags of open(2) that are passed on. */
 #define PASSED_ON (O_ACCMODE | O_TRUNC | O_DSYNC | O_SYNC | O_NOATIME)
 
+#define LEASE_MAX_NS UINT64_C(120000000000)
+
 static bool writeback(const struct fs *fs)
 {
 	return init_has(fs, FUSE_WRITEBACK_CACHE);
@@ -60,6 +62,12 @@ uint32_t open_reply_flags(const struct fs *fs, bool directory)
 	return 0;
 }
 
+/* The kernel ends a lease by force after 45 s, unless its administrator says otherwise. */
+int open_awaits_lease(const struct request *rq, int r)
+{
+	return r == -EWOULDBLOCK && rq->waited_ns < LEASE_MAX_NS ? REQUEST_WAITS : r;
+}
+
 /*
  * What the host may refuse that the guest did not ask for: reading a file that is only written (the
  * guest's cache would like to), and direct I/O where its file system has none.
@@ -84,6 +92,11 @@ static int open_inode(struct request *rq, int flags, uint32_t asked, bool kill)
 
 	if (!i)
 		return -ESTALE;
+	/* As a file it would be none: its locks, say, could not be taken over. */
+	if (!(asked & O_DIRECTORY) && inode_type(fs, i) == S_IFDIR) {
+		inode_put(fs, i);
+		return -EISDIR;
+	}
 	creds_kill_begin(&k, rq, inode_fd(fs, i), kill);
 	fd = inode_reopen(fs, i, flags);
 	if (fd < 0 && !(asked & O_DIRECTORY))
@@ -120,7 +133,7 @@ int op_open(struct request *rq)
 	fd = open_inode(rq, flags, in->flags & ~(uint32_t)O_DIRECTORY,
 			in->open_flags & FUSE_OPEN_KILL_SUIDGID);
 	if (fd < 0)
-		return fd;
+		return open_awaits_lease(rq, fd);
 	CRASH_POINT("fs.open.opened");
 	r = handle_open(rq, fd, HANDLE_FILE, (uint32_t)flags, rq->in.nodeid, &fh);
 	return r < 0 ? r : reply(rq, fh, false);

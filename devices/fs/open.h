@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct fs;
+struct request;
 
 /*
  * The open(2) flags for the host, of those that the guest gave:
@@ -21,6 +22,12 @@ struct fs;
  *  - without O_DIRECT unless the device passes it on.
  */
 int open_host_flags(const struct fs *fs, uint32_t flags);
+
+/*
+ * What a host process has a lease on is opened when that is over: it has been told, and has time
+ * (fs.lease-break-time) to put things in order. inode_reopen()'s r, or REQUEST_WAITS instead.
+ */
+int open_awaits_lease(const struct request *rq, int r);
 
 /* FOPEN_* for the answer: what the guest may keep in its page cache, by the cache mode. */
 uint32_t open_reply_flags(const struct fs *fs, bool directory);
