@@ -37,6 +37,7 @@
 enum {
 	COPY_MAX = 256 << 20, /* of one COPY_FILE_RANGE: a guest asks again for the rest */
 	N_APPEND_LOCKS = 64,
+	MAX_FILE_SYSTEMS = 256, /* that SYNCFS of the root syncs */
 	COPIES_ASIDE =
 		2, /* large ones, beside that of the I/O thread: one under way, one that follows */
 };
@@ -472,16 +473,32 @@ static int sync_file_system_of(struct request *rq, uint64_t nodeid)
 	return HOST(syncfs(fd)) < 0 ? -errno : 0;
 }
 
+/* What the guest takes for one file system may be several of the host's. */
+static int sync_all(struct request *rq)
+{
+	struct inode_device devices[MAX_FILE_SYSTEMS];
+	uint32_t n = inode_devices(rq->fs, devices, MAX_FILE_SYSTEMS);
+	int r = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		int one = sync_file_system_of(rq, devices[i].nodeid);
+
+		r = r < 0 ? r : one;
+	}
+	return r;
+}
+
 /*
  * The whole host file system, as the kernel has nothing smaller that is as good; the guest's kernel
  * sends it for sync(2), once for each submount that it knows of.
  */
 int op_syncfs(struct request *rq)
 {
+	bool all = rq->in.nodeid == FUSE_ROOT_ID && !init_has(rq->fs, FUSE_SUBMOUNTS);
 	int r;
 
 	request_slow_begin(rq);
-	r = sync_file_system_of(rq, rq->in.nodeid);
+	r = all ? sync_all(rq) : sync_file_system_of(rq, rq->in.nodeid);
 	request_slow_end(rq);
 	return r;
 }

@@ -12,6 +12,8 @@
 #include "devices/fs/host.h"
 #include "devices/fs/inode-private.h"
 
+enum { WALK_AT_ONCE = 64 }; /* indices, with the lock held */
+
 /* The three stores of a count; the same in its first run and at take-over. */
 static void hand_apply(struct inode_table *t, struct journal_thread *j)
 {
@@ -305,6 +307,47 @@ void inode_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *ar
 		if (word_open(word))
 			found(word_fd(word), arg);
 	}
+}
+
+static uint32_t find_device(const struct inode_device *d, uint32_t n, uint32_t dev)
+{
+	uint32_t i = 0;
+
+	while (i < n && d[i].dev != dev)
+		i++;
+	return i;
+}
+
+/* Some at a time, so that other threads get their turn. How many there are now. */
+static uint32_t note_devices(struct inodes *s, uint32_t from, struct inode_device *ret, uint32_t n,
+			     uint32_t max)
+{
+	INODE_LOCKED(s);
+
+	for (uint32_t i = from; i < from + WALK_AT_ONCE && i < s->table->high; i++) {
+		const struct inode_entry *e = &s->table->entry[i];
+		bool directory = S_ISDIR(e->type);
+		uint32_t at;
+
+		if (word_count(inode_load(s, i)) == 0 || (!directory && !S_ISREG(e->type)))
+			continue;
+		at = find_device(ret, n, e->dev);
+		if (at == max || (at < n && (ret[at].directory || !directory)))
+			continue;
+		ret[at] = (struct inode_device){ inode_nodeid(s, i), e->dev, directory };
+		n += at == n;
+	}
+	return n;
+}
+
+uint32_t inode_devices(struct fs *fs, struct inode_device *ret, uint32_t max)
+{
+	struct inodes *s = fs->inodes;
+	uint32_t high = __atomic_load_n(&s->table->high, __ATOMIC_RELAXED), n = 0;
+
+	for (uint32_t i = INODE_ROOT; i < high; i += WALK_AT_ONCE)
+		n = note_devices(s, i, ret, n, max);
+	return n;
 }
 
 /* One at a time, so that other threads get their turn. */

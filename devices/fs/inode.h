@@ -62,7 +62,8 @@ int inode_fd(struct fs *fs, struct inode *i);
 
 /*
  * Open it anew with open(2) flags, through /proc: a descriptor of the caller's, without CLOEXEC.
- * Not for symlinks or device nodes (-ELOOP, -ENXIO). Negative errno.
+ * Not for symlinks or device nodes (-ELOOP, -ENXIO). -EWOULDBLOCK: somebody has a lease on it.
+ * Negative errno.
  */
 int inode_reopen(struct fs *fs, struct inode *i, int flags);
 
@@ -99,6 +100,16 @@ int inode_look_up_fd(struct request *rq, int fd, struct inode **ret, struct stat
  * count stays. False: it had not come to that.
  */
 bool inode_found(struct request *rq, struct inode **ret);
+
+/* A file system of the host, and an inode of it that can be opened, if there is one a directory. */
+struct inode_device {
+	uint64_t nodeid;
+	uint32_t dev;
+	bool directory;
+};
+
+/* Those that the guest knows inodes of, the root's first; at most max. How many. */
+uint32_t inode_devices(struct fs *fs, struct inode_device *ret, uint32_t max);
 
 /* The guest forgets n lookups of nodeid; exactly once over deaths. Unknown ids are ignored. */
 void inode_forget(struct request *rq, uint64_t nodeid, uint64_t n);

@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -307,6 +309,8 @@ static void nothing_but_files_is_opened(struct claim_context *x)
 	expect(r < 0, "a symlink was opened");
 	expect_is(mkdir(fs_claim_path(f, "dir"), 0755), 0);
 	r = open_file(f, "dir", O_RDWR, &file);
+	expect_is(r, -EISDIR);
+	r = open_file(f, "dir", O_RDONLY, &file);
 	expect_is(r, -EISDIR);
 	fs_claim_end(f);
 }
@@ -1021,6 +1025,128 @@ static void synchronous_writes_are_so_for_the_host(struct claim_context *x)
 	}
 }
 
+static void lease_breaks(int number)
+{
+}
+
+/* A host process that has a lease on the file, and takes its time when it is told to give it up. */
+static pid_t lease_begin(const char *path)
+{
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	expect(pipe(ready) == 0, "%s", strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		sigset_t io;
+		int fd = open(path, O_RDWR | O_CLOEXEC);
+
+		sigemptyset(&io);
+		sigaddset(&io, SIGIO);
+		sigprocmask(SIG_BLOCK, &io, NULL);
+		signal(SIGIO, lease_breaks);
+		if (fd < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0 || write(ready[1], "", 1) < 0)
+			_exit(1);
+		sigwaitinfo(&io, NULL);
+		usleep(200000);
+		_exit(0);
+	}
+	close(ready[1]);
+	expect(read(ready[0], &c, 1) == 1, "no lease");
+	close(ready[0]);
+	return pid;
+}
+
+static void what_somebody_has_a_lease_on_is_waited_for(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "lease", NULL);
+	const char *path = fs_claim_path(f, "file");
+	struct fuse_setattr_in in = { .valid = FATTR_SIZE, .size = 2 };
+	struct fuse_open_in open_in = { .flags = O_RDONLY };
+	struct fuse_entry_out e;
+	struct fc_call call;
+	struct file file;
+	pid_t pid;
+
+	fs_claim_write(f, "file", "text");
+	pid = lease_begin(path);
+	file = open_existing(f, "file", O_RDWR);
+	expect_ok(fc_release(&f->c, file.node, file.fh));
+	waitpid(pid, NULL, 0);
+	pid = lease_begin(path);
+	expect_ok(fc_lookup(&f->c, f->dir, "file", &e));
+	expect_ok(fc_setattr(&f->c, e.nodeid, &in, NULL));
+	expect(fs_claim_holds(f, "file", "te"), "not truncated");
+	waitpid(pid, NULL, 0);
+	/* Nobody else waits. */
+	pid = lease_begin(path);
+	fc_call_init(&call, &f->c.fe.mem);
+	fc_add(&f->c, FC_REQUESTS, &call,
+	       &(struct fc_op){ .opcode = FUSE_OPEN,
+				.nodeid = e.nodeid,
+				.part = { { &open_in, sizeof(open_in) } },
+				.n_parts = 1,
+				.room = sizeof(struct fuse_open_out) });
+	fc_kick(&f->c, FC_REQUESTS);
+	expect_ok(fc_getattr(&f->c, FC_ROOT, NULL));
+	expect(!call.done, "the lease was not heeded");
+	expect_ok(fc_wait(&f->c, FC_REQUESTS, &call));
+	waitpid(pid, NULL, 0);
+	fs_claim_end(f);
+}
+
+static bool file_has(const char *path, const char *text)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	static char buffer[16 * MIB];
+	ssize_t n = fd < 0 ? -1 : read(fd, buffer, sizeof(buffer));
+
+	close(fd);
+	return n > 0 && memmem(buffer, (size_t)n, text, strlen(text));
+}
+
+/* For a guest that takes them for one. What is on the disk of the inner one is a file here. */
+static void sync_is_for_all_file_systems_below(struct claim_context *x)
+{
+	struct backend_spec spec = { .program = x->program, .share = "", .n_queues = 1 };
+	static const struct fc_spec everything;
+	static struct backend b;
+	static struct fc c;
+	struct fuse_syncfs_in in = {};
+	struct fuse_entry_out e;
+	struct fc_opened o;
+	char disk[200], command[1500];
+
+	expect(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0,
+	       "%s", strerror(errno));
+	expect_ok(backend_start(&b, &spec));
+	snprintf(disk, sizeof(disk), "%s/disk", b.dir);
+	snprintf(command, sizeof(command),
+		 "mkdir %s/inner && truncate -s 16M %s && mkfs.ext4 -q -O ^has_journal %s && "
+		 "mount -o loop %s %s/inner 2>/dev/null",
+		 b.share, disk, disk, disk, b.share);
+	if (system(command) != 0) {
+		backend_done(&b);
+		claim_skip("no loop device with ext4 here");
+	}
+	expect_ok(fc_begin(&c, b.socket, &everything));
+	expect_ok(fc_lookup(&c, FC_ROOT, "inner", &e));
+	expect_ok(fc_create(&c, e.nodeid, "file", O_RDWR | O_CREAT, S_IFREG | 0644, &o));
+	expect_is(fc_write(&c, o.entry.nodeid, o.open.fh, 0, "to be durable", 13), 13);
+	expect(!file_has(disk, "to be durable"), "it is on the disk before");
+	expect_ok(fc_run(&c, &(struct fc_op){ .opcode = FUSE_SYNCFS,
+					      .nodeid = FC_ROOT,
+					      .part = { { &in, sizeof(in) } },
+					      .n_parts = 1 }));
+	expect(file_has(disk, "to be durable"), "it is not on the disk");
+	fc_end(&c);
+	snprintf(command, sizeof(command), "%s/inner", b.share);
+	backend_stop(&b, &(int){ 0 });
+	umount2(command, MNT_DETACH);
+	backend_done(&b);
+}
+
 #define CLAIM(name, spec)                                                                          \
 	{                                                                                          \
 #name, name, &spec                                                                 \
@@ -1050,6 +1176,8 @@ static const struct claim claims[] = {
 	CLAIM(what_waits_for_a_disk_holds_nobody_up, plain),
 	CLAIM(a_slow_host_is_no_hang, plain),
 	CLAIM(synchronous_writes_are_so_for_the_host, plain),
+	CLAIM(what_somebody_has_a_lease_on_is_waited_for, plain),
+	CLAIM(sync_is_for_all_file_systems_below, plain),
 	CLAIM(open_files_outlive_the_worker, plain),
 	CLAIM(the_guest_may_keep_little_by_itself, plain),
 	CLAIM(a_writeback_cache_says_where_to_append, writeback),
