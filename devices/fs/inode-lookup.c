@@ -42,9 +42,13 @@ static uint32_t arrival_flags(const struct arrival *a)
 {
 	const struct inodes *s = a->rq->fs->inodes;
 	uint32_t flags = a->name ? 0 : INODE_NAMELESS;
+	const struct inode_entry *parent;
 
-	if (a->parent && S_ISDIR(a->st->stx_mode) &&
-	    s->table->entry[inode_index(s, a->parent)].mnt != a->key.mnt)
+	if (!a->parent || !S_ISDIR(a->st->stx_mode))
+		return flags;
+	/* A subvolume of btrfs is no mount, but numbers its files by itself. */
+	parent = &s->table->entry[inode_index(s, a->parent)];
+	if (parent->mnt != a->key.mnt || parent->dev != a->key.dev)
 		flags |= INODE_SUBMOUNT;
 	return flags;
 }
@@ -286,6 +290,7 @@ int inode_reopen(struct fs *fs, struct inode *i, int flags)
 	if (inode_type(fs, i) != S_IFREG && inode_type(fs, i) != S_IFDIR)
 		return inode_type(fs, i) == S_IFLNK ? -ELOOP : -ENXIO;
 	number(name, sizeof(name), fd);
+	/* O_NONBLOCK: who has a lease on it is told, and not waited for. */
 	return errno_or(HOST(openat(fs->proc_fd, name,
 				    (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC)) |
 					    O_NONBLOCK | O_NOCTTY)));

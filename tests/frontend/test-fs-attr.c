@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -603,6 +605,35 @@ static void submounts_are_announced(struct claim_context *x)
 	unmount(f, "mounted");
 }
 
+/* They number their files by themselves, though they are no mounts. */
+static void subvolumes_are_announced(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "subvolumes", NULL);
+	struct btrfs_ioctl_vol_args args = { .name = "sub" };
+	struct fuse_entry_out mounted, sub, below;
+	char command[2000];
+	int fd;
+
+	expect_is(mkdir(fs_claim_path(f, "mounted"), 0755), 0);
+	snprintf(command, sizeof(command),
+		 "truncate -s 128M %s/disk && mkfs.btrfs -q %s/disk >/dev/null 2>&1 && "
+		 "mount -o loop %s/disk %s/mounted",
+		 f->path, f->path, f->path, f->path);
+	if (system(command) != 0)
+		claim_skip("no mkfs.btrfs, or no loop device with btrfs here");
+	fd = open(fs_claim_path(f, "mounted"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	expect(fd >= 0 && ioctl(fd, BTRFS_IOC_SUBVOL_CREATE, &args) == 0, "%s", strerror(errno));
+	close(fd);
+	expect_is(mkdir(fs_claim_path(f, "mounted/sub/below"), 0755), 0);
+	expect_ok(fc_lookup(&f->c, f->dir, "mounted", &mounted));
+	expect_ok(fc_lookup(&f->c, mounted.nodeid, "sub", &sub));
+	expect_ok(fc_lookup(&f->c, sub.nodeid, "below", &below));
+	expect_is(sub.attr.flags & FUSE_ATTR_SUBMOUNT, FUSE_ATTR_SUBMOUNT);
+	expect_is(below.attr.flags & FUSE_ATTR_SUBMOUNT, 0);
+	fs_claim_end(f);
+	unmount(f, "mounted");
+}
+
 static void the_same_number_of_two_file_systems_is_two_nodes(struct claim_context *x)
 {
 	struct fs_claim *f = fs_claim_begin(x, "numbers", NULL);
@@ -664,6 +695,7 @@ static const struct claim claims[] = {
 	CLAIM(an_absent_name_may_be_remembered_when_nobody_else_makes_it, cached),
 	CLAIM(nothing_is_believed_uncached, uncached),
 	CLAIM(submounts_are_announced, announced),
+	CLAIM(subvolumes_are_announced, announced),
 	CLAIM(attributes_of_a_read_only_device_stay, read_only),
 };
 
