@@ -9,8 +9,8 @@
  * that was made after the intent has a birth time (where the file system keeps none: a change time)
  * after it.
  *
- * The kernel stamps files with the time of its last tick, which is up to 10 ms old. So there are
- * two clocks to ask for when_ns, and each question has its own:
+ * The kernel stamps files with the time of its last tick, which is up to PAST_TICK_NS old. So there
+ * are two clocks to ask for when_ns, and each question has its own:
  *
  *	past_tick()	not after the stamp of anything that is made from now on: "may it be what we
  *			made?"
@@ -26,6 +26,8 @@
 #include <stdint.h>
 
 #include "devices/fs/attr.h"
+
+enum { PAST_TICK_NS = 10000000 };
 
 /* Nanoseconds of CLOCK_REALTIME_COARSE and of CLOCK_REALTIME. */
 uint64_t past_tick(void);

@@ -5,8 +5,12 @@
  *
  * A repeat of an unlink would find the name gone by its own first run, and answer ENOENT; worse, it
  * could remove what somebody on the host has put there since. The intent holds the time; a
- * successor that finds an intent and no result takes a name that is gone, or that is of something
- * made after the intent, for done (past.h).
+ * successor that finds an intent and no result takes for done (past.h) a name that is gone, that is
+ * of something made after the intent, or of something changed since about then that the guest does
+ * not know: a guest looks up what it removes, and moving a file changes it. What is not told from
+ * the guest's own is a file that the guest knows by another name, and that somebody on the host
+ * moves to the very name within the moments of a death; for that the intent would have to hold the
+ * inode, which would cost each unlink a system call.
  *
  * A rename is recognised by the inodes: its intent holds what was at both names.
  */
@@ -45,13 +49,25 @@ static void place_done(struct place *p, struct request *rq)
 		inode_put(rq->fs, p->parent);
 }
 
+static bool is_known(struct fs *fs, const struct statx *st)
+{
+	struct inode *i = inode_find(fs, st);
+
+	if (i)
+		inode_put(fs, i);
+	return i != NULL;
+}
+
 /* A dead worker had the intention: is it gone? */
-static bool was_removed(const struct place *p, uint64_t now_ns)
+static bool was_removed(struct fs *fs, const struct place *p, uint64_t now_ns)
 {
 	struct statx st;
 	int r = past_look(p->dir, p->name, &st);
 
-	return r == -ENOENT || (r == 0 && past_is_new(&st, now_ns));
+	if (r < 0)
+		return r == -ENOENT;
+	return past_is_new(&st, now_ns) ||
+	       (past_may_be_changed(&st, now_ns - PAST_TICK_NS) && !is_known(fs, &st));
 }
 
 static int remove_it(struct request *rq, const struct place *p, int flags)
@@ -77,7 +93,9 @@ static int remove_once(struct request *rq, const struct place *p, int flags)
 	past = journal_past(rq, &result, &intent);
 	if (past == JOURNAL_DONE)
 		return (int)result;
-	r = past == JOURNAL_BEGUN && was_removed(p, intent.when_ns) ? 0 : remove_it(rq, p, flags);
+	r = past == JOURNAL_BEGUN && was_removed(rq->fs, p, intent.when_ns)
+		    ? 0
+		    : remove_it(rq, p, flags);
 	journal_result(rq, r);
 	CRASH_POINT("fs.remove.recorded");
 	return r;
