@@ -182,7 +182,8 @@ static void step_erase(struct step *s, const struct io_target *target, struct bl
 	}
 	s->opcode = IORING_OP_FALLOCATE;
 	s->mode = FALLOC_FL_KEEP_SIZE |
-		  (rq->kind == REQUEST_ZERO ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE);
+		  (rq->kind == REQUEST_ZERO && !r->unmap ? FALLOC_FL_ZERO_RANGE
+							 : FALLOC_FL_PUNCH_HOLE);
 	s->offset = r->offset;
 	s->len = r->len;
 }
@@ -199,7 +200,6 @@ static struct step next_step(const struct io_target *target, const struct io_bou
 		break;
 	case REQUEST_DISCARD:
 	case REQUEST_ZERO:
-	case REQUEST_ZERO_UNMAP:
 		if (!rq->flushing)
 			step_erase(&s, target, rq);
 		break;
@@ -307,7 +307,6 @@ static enum step_end step_ended(const struct io_target *target, struct io_bounce
 		return transfer_ended(b, rq, res);
 	case REQUEST_DISCARD:
 	case REQUEST_ZERO:
-	case REQUEST_ZERO_UNMAP:
 		return erase_ended(target, b, rq, res);
 	case REQUEST_FLUSH:
 	case REQUEST_ANSWER:
@@ -392,7 +391,6 @@ bool io_was_done(const struct io_target *target, const struct blk_request *rq, i
 		return res == 0;
 	case REQUEST_DISCARD:
 	case REQUEST_ZERO:
-	case REQUEST_ZERO_UNMAP:
 		return res == 0 && rq->n_ranges == 1 && target->writeback;
 	case REQUEST_ANSWER:
 		break;

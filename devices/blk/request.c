@@ -71,44 +71,41 @@ static void transfer(struct blk_request *rq, enum request_kind kind, uint64_t se
 
 /* VIRTIO 1.3 §5.2.6.2: unmap must be 0 in a discard, the other flag bits in both. */
 static uint8_t add_range(struct blk_request *rq, uint32_t type,
-			 const struct virtio_blk_discard_write_zeroes *r, uint32_t unmap,
+			 const struct virtio_blk_discard_write_zeroes *r,
 			 const struct request_limits *l)
 {
 	uint32_t allowed = type == VIRTIO_BLK_T_WRITE_ZEROES ? 1 : 0;
 
-	if (r->flags & ~allowed || (r->flags & 1) != unmap)
+	if (r->flags & ~allowed)
 		return VIRTIO_BLK_S_UNSUPP;
 	if (!range_ok(r->sector, r->num_sectors, l))
 		return VIRTIO_BLK_S_IOERR;
 	if (r->num_sectors > 0)
-		rq->room->ranges[rq->n_ranges++] =
-			(struct request_range){ r->sector * REQUEST_SECTOR,
-						(uint64_t)r->num_sectors * REQUEST_SECTOR };
+		rq->room->ranges[rq->n_ranges++] = (struct request_range){
+			.offset = r->sector * REQUEST_SECTOR,
+			.len = (uint64_t)r->num_sectors * REQUEST_SECTOR,
+			.unmap = r->flags & 1,
+		};
 	return VIRTIO_BLK_S_OK;
 }
 
-/* The ranges of one request agree on unmap (the first one decides), or it is not supported. */
 static void erase(struct blk_request *rq, uint32_t type, const struct request_limits *l)
 {
 	struct virtio_blk_discard_write_zeroes r[REQUEST_MAX_RANGES];
 	size_t len = iov_len(rq->data, rq->n_iov);
 	uint8_t status = VIRTIO_BLK_S_OK;
-	uint32_t unmap;
 
 	if (len == 0 || len % sizeof(*r) || len > sizeof(r) || l->readonly) {
 		answer(rq, VIRTIO_BLK_S_IOERR);
 		return;
 	}
 	iov_read(rq->data, rq->n_iov, 0, r, len);
-	unmap = r[0].flags & 1;
 	for (uint32_t i = 0; i < len / sizeof(*r) && status == VIRTIO_BLK_S_OK; i++)
-		status = add_range(rq, type, &r[i], unmap, l);
+		status = add_range(rq, type, &r[i], l);
 	if (status != VIRTIO_BLK_S_OK || rq->n_ranges == 0)
 		answer(rq, status);
-	else if (type == VIRTIO_BLK_T_DISCARD)
-		rq->kind = REQUEST_DISCARD;
 	else
-		rq->kind = unmap ? REQUEST_ZERO_UNMAP : REQUEST_ZERO;
+		rq->kind = type == VIRTIO_BLK_T_DISCARD ? REQUEST_DISCARD : REQUEST_ZERO;
 }
 
 static void get_id(struct blk_request *rq, uint32_t len, const struct request_limits *l)

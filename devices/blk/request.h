@@ -34,13 +34,13 @@ enum request_kind {
 	REQUEST_WRITE,
 	REQUEST_FLUSH,
 	REQUEST_DISCARD,
-	REQUEST_ZERO,	    /* write zeroes, keep the blocks */
-	REQUEST_ZERO_UNMAP, /* write zeroes, blocks may go */
-	REQUEST_ANSWER,	    /* nothing to do: status is known */
+	REQUEST_ZERO,	/* write zeroes */
+	REQUEST_ANSWER, /* nothing to do: status is known */
 };
 
 struct request_range {
 	uint64_t offset, len; /* bytes */
+	bool unmap;	      /* zeroes: the blocks may go */
 };
 
 /* Room for large requests, apart from the rest: what small ones touch lies close together. */

@@ -1,7 +1,10 @@
 /* Requests from ring to answer. See blk-private.h. */
 #include "devices/blk/blk-private.h"
 
+#include <linux/virtio_blk.h>
+
 #include "devices/base/crash.h"
+#include "devices/virtio/iov.h"
 
 enum {
 	TAKE_BATCH = 64,
@@ -28,10 +31,28 @@ void blk_log_data(const struct blk_request *rq)
 		memory_log_host(m, rq->data[i].iov_base, rq->data[i].iov_len);
 }
 
+/*
+ * VIRTIO 1.3 §2.7.8.2: so many bytes from the first writable one on have been written. The status
+ * is the last of them, and counts if nothing before it was left out.
+ */
+static uint32_t written_len(const struct blk_request *rq)
+{
+	switch ((enum request_kind)rq->kind) {
+	case REQUEST_READ:
+		return rq->status == VIRTIO_BLK_S_OK ? rq->len + 1 : 0;
+	case REQUEST_ANSWER:
+		return rq->len == iov_len(rq->data, rq->n_iov) ? rq->len + 1 : rq->len;
+	case REQUEST_WRITE:
+	case REQUEST_FLUSH:
+	case REQUEST_DISCARD:
+	case REQUEST_ZERO:
+		break;
+	}
+	return 1;
+}
+
 void blk_finish(struct thread *t, struct blk_request *rq)
 {
-	bool in = rq->kind == REQUEST_READ || rq->kind == REQUEST_ANSWER;
-
 	/* What the kernel wrote is logged by its step (io.c); this is what we wrote (GET_ID). */
 	if (rq->kind == REQUEST_ANSWER && rq->len > 0)
 		blk_log_data(rq);
@@ -39,7 +60,7 @@ void blk_finish(struct thread *t, struct blk_request *rq)
 	blk_log_byte(rq->ring, rq->status_byte);
 	rq->active = false;
 	CRASH_POINT("blk.status_written");
-	thread_push(t, rq->ring, rq->head, (in ? rq->len : 0) + 1);
+	thread_push(t, rq->ring, rq->head, written_len(rq));
 }
 
 /* The bounce buffer may have become free. */

@@ -17,7 +17,10 @@
 enum {
 	DRIVER_WAKE_NS = 30000, /* from a signal until a driver that slept has filled the ring */
 	HOLD_MAX_NS = 50000,	/* the longest that a signal is held back */
+	BROKEN_RATE = 10,	/* records of broken rings in each BROKEN_RATE_NS */
 };
+
+#define BROKEN_RATE_NS UINT64_C(60000000000)
 
 /* Its I/O is over, and it can be answered. */
 static void forget_aside(struct vring *r, uint16_t head)
@@ -75,18 +78,33 @@ void thread_signal_fd(int fd)
 		return;
 }
 
-/* The guest broke the ring: tell its err descriptor, once. */
-void thread_tell_broken(struct vring *r)
+/* A driver may reset its device and break the ring again, without end. */
+static void log_broken(const struct vring *r)
 {
-	if (!r->queue.broken || r->broken_told)
+	struct log_rate *rate = &r->thread->broken_rate;
+	uint32_t n_dropped;
+
+	rate->interval_ns = BROKEN_RATE_NS;
+	rate->burst = BROKEN_RATE;
+	if (!log_rate_pass(rate, &n_dropped))
 		return;
-	r->broken_told = true;
+	if (n_dropped > 0)
+		log_warning("%u more records of broken rings were left out", n_dropped);
 	log_warning("ring %u: the guest broke it: %s%s%s; it is served no more", r->index,
 		    queue_verdict_to_string(r->queue.broken_why),
 		    r->queue.broken_why == QUEUE_BAD_CHAIN ? ": " : "",
 		    r->queue.broken_why == QUEUE_BAD_CHAIN
 			    ? chain_verdict_to_string(r->queue.broken_chain)
 			    : "");
+}
+
+/* The guest broke the ring: tell its err descriptor, once. */
+void thread_tell_broken(struct vring *r)
+{
+	if (!r->queue.broken || r->broken_told)
+		return;
+	r->broken_told = true;
+	log_broken(r);
 	thread_signal_fd(r->err);
 }
 

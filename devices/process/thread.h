@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/base/log.h"
 #include "devices/process/model.h"
 #include "devices/process/state.h"
 #include "devices/process/uring.h"
@@ -52,6 +53,7 @@ struct thread {
 	uint32_t n_inflight; /* requests taken and not yet pushed, of all its rings */
 	uint32_t n_soon;     /* of those, what the model expects back within microseconds */
 	uint32_t n_polled;   /* rings without a kick descriptor (PROTO_VRING_NOFD) */
+	struct log_rate broken_rate;
 	uint32_t n_vrings;
 	struct vring *vrings[CONTRACT_MAX_QUEUES];
 	struct uring_completion completions[THREAD_MAX_COMPLETIONS];

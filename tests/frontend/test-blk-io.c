@@ -273,6 +273,48 @@ static void discard_and_write_zeroes_refuse_what_the_specification_refuses(struc
 	}
 }
 
+static void each_range_of_zeroes_says_whether_its_blocks_may_go(struct claim_context *x)
+{
+	struct virtio_blk_discard_write_zeroes ranges[] = {
+		{ .sector = 8192, .num_sectors = 2048, .flags = 0 },
+		{ .sector = 10240, .num_sectors = 2048, .flags = 1 },
+		{ .sector = 12288, .num_sectors = 2048, .flags = 0 },
+	};
+	struct stat before, after;
+	uint8_t *got = malloc(3 << 20);
+	long gone;
+
+	claim_begin(x, &everything);
+	seed_image(x, 8192, 3 << 20, 9);
+	expect_is(stat(x->backend.image, &before), 0);
+	expect_is(run_ranges(x, VIRTIO_BLK_T_WRITE_ZEROES, ranges, 3), VIRTIO_BLK_S_OK);
+	expect_is(stat(x->backend.image, &after), 0);
+	gone = (long)(before.st_blocks - after.st_blocks);
+	expect(gone >= 2000 && gone <= 2100, "%ld of 2048 sectors given back", gone);
+	image_read(x, 8192, got, 3 << 20);
+	expect(fill_is_zero(got, 3 << 20), "not zero");
+	free(got);
+}
+
+/* VIRTIO 1.3 §2.7.8.2. */
+static void an_answer_counts_what_was_written_and_no_more(struct claim_context *x)
+{
+	uint8_t *p;
+
+	claim_begin(x, &everything);
+	p = guest(x, 4096);
+	expect_is(run(x, VIRTIO_BLK_T_IN, 0, p, 4096), VIRTIO_BLK_S_OK);
+	expect_is(x->b.used_len, 4097);
+	expect_is(run(x, VIRTIO_BLK_T_OUT, 0, p, 4096), VIRTIO_BLK_S_OK);
+	expect_is(x->b.used_len, 1);
+	expect_is(run(x, VIRTIO_BLK_T_IN, SECTORS, p, 4096), VIRTIO_BLK_S_IOERR);
+	expect_is(x->b.used_len, 0);
+	expect_is(run(x, VIRTIO_BLK_T_GET_ID, 0, p, 20), VIRTIO_BLK_S_OK);
+	expect_is(x->b.used_len, 21);
+	expect_is(run(x, VIRTIO_BLK_T_GET_ID, 0, p, 64), VIRTIO_BLK_S_OK);
+	expect_is(x->b.used_len, 20);
+}
+
 static void ranges_of_half_a_segment_are_refused(struct claim_context *x)
 {
 	uint8_t *p;
@@ -644,6 +686,8 @@ static const struct claim claims[] = {
 	C(write_zeroes_zeroes_exactly_the_range, writeback),
 	C(discard_gives_the_blocks_back, writeback),
 	C(discard_and_write_zeroes_refuse_what_the_specification_refuses, writeback),
+	C(each_range_of_zeroes_says_whether_its_blocks_may_go, writeback),
+	C(an_answer_counts_what_was_written_and_no_more, writeback),
 	C(ranges_of_half_a_segment_are_refused, writeback),
 	C(as_many_ranges_as_config_says_and_no_more, writeback),
 	C(unaligned_and_odd_pieces_round_trip, writeback),

@@ -361,22 +361,54 @@ static void requests_before_the_kick_descriptor_are_served(struct claim_context 
 	pop_all(q, 5);
 }
 
+/* Until err is signalled. */
+static void break_it(struct fe_queue *q)
+{
+	q->avail->ring[q->avail_idx % q->size] = 4711; /* no such descriptor */
+	q->avail_idx++;
+	fe_queue_publish(q);
+	fe_queue_kick_always(q);
+	for (unsigned i = 0; !erred(q) && i < 5000; i++)
+		usleep(1000);
+	expect(erred(q), "err is not signalled");
+}
+
+static void a_ring_broken_again_and_again_does_not_fill_the_log(struct claim_context *x)
+{
+	unsigned n = 0;
+	char line[512];
+	struct fe_queue *q;
+	uint64_t count;
+	uint16_t base;
+	FILE *f;
+
+	claim_begin(x, &everything);
+	q = &x->fe.queues[0];
+	for (unsigned i = 0; i < 60; i++) {
+		break_it(q);
+		expect(read(q->err, &count, sizeof(count)) == sizeof(count), "err");
+		expect_ok(fe_queue_stop(&x->fe, q, &base));
+		fe_queue_rewind(q);
+		expect_ok(fe_queue_start(&x->fe, q, 0));
+		expect_ok(fe_queue_enable(&x->fe, q, true));
+	}
+	f = fopen(x->backend.log, "re");
+	expect(f, "no log");
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, "the guest broke it") != NULL;
+	fclose(f);
+	expect(n >= 1 && n <= 20, "%u records of 60 broken rings", n);
+}
+
 static void a_broken_ring_leaves_the_other_alone(struct claim_context *x)
 {
 	struct fe_spec spec = { .n_queues = 2 };
 	struct fe_queue *a, *b;
-	unsigned i;
 
 	claim_begin(x, &spec);
 	a = &x->fe.queues[0];
 	b = &x->fe.queues[1];
-	a->avail->ring[a->avail_idx % a->size] = 4711; /* no such descriptor */
-	a->avail_idx++;
-	fe_queue_publish(a);
-	fe_queue_kick_always(a);
-	for (i = 0; !erred(a) && i < 5000; i++)
-		usleep(1000);
-	expect(erred(a), "err is not signalled");
+	break_it(a);
 	reads_add(x, b, 20);
 	fe_queue_kick(b);
 	pop_all(b, 20);
@@ -677,6 +709,7 @@ static const struct claim claims[] = {
 	C(a_ring_starts_at_any_base, two_queues),
 	C(requests_before_the_kick_descriptor_are_served, two_queues),
 	C(a_broken_ring_leaves_the_other_alone, two_queues),
+	C(a_ring_broken_again_and_again_does_not_fill_the_log, two_queues),
 	C(the_inflight_region_is_empty_when_nothing_is_in_flight, two_queues),
 	C(a_handed_over_inflight_region_is_resubmitted, two_queues),
 	C(addresses_that_come_again_find_nothing_in_flight, two_queues),

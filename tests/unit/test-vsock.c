@@ -94,7 +94,8 @@ static void a_header_may_lie_in_pieces(void **state)
 
 	packet_store(&p, pieces, 3);
 	assert_int_equal(packet_load(&got, &whole, 1, sizeof(bytes)), PACKET_OK);
-	assert_memory_equal(&got, &p, sizeof(p));
+	/* All but what pads the end. */
+	assert_memory_equal(&got, &p, offsetof(struct packet, fwd_cnt) + sizeof(p.fwd_cnt));
 	p.len = 11;
 	packet_store(&p, &whole, 1);
 	assert_int_equal(packet_load(&got, pieces, 3, sizeof(bytes)), PACKET_CUT);
