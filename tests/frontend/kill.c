@@ -10,10 +10,8 @@
  * completes:
  *
  *  - The dying worker may publish completions for some microseconds after kill() has returned, and
- *    those must not count. Its threads' /proc/…/stat are held open, and the used indices are read
- *    only once every thread is in do_exit(); between two looks the front-end sleeps. That is before
- *    the kernel waits for a dying thread's I/O and before it tears down its memory: nothing of
- *    either wait is hidden.
+ *    those must not count: the used indices are read only once every thread of it is in do_exit()
+ *    (dying.h); between two looks the front-end sleeps.
  *  - Then the front-end blocks on the call eventfds, as a guest's vCPU would sleep, with used_event
  *    at those indices. Spinning on the rings would save the wake-up (some 10 µs, which stay in the
  *    figure), but would take one of two CPUs from the keeper, the next worker and the teardown of
@@ -24,9 +22,9 @@
  * yet.
  */
 #include "tests/frontend/backend.h"
+#include "tests/frontend/dying.h"
 #include "tests/frontend/load.h"
 
-#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,17 +38,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/*
- * Flags of a thread that runs no more code of its own; the first one is set when do_exit() begins
- * (Linux 5.17).
- */
-#define PF_POSTCOREDUMP 0x8ul
-#define PF_EXITING	0x4ul
-#define PF_IO_WORKER	0x10ul /* an io-wq thread never does */
-#define RECOVERY_MS	15000
+#define RECOVERY_MS 15000
 
 enum {
-	MAX_WORKER_THREADS = 32,
 	DEPTH = 32,
 	TOUCH_SEGS = 120,
 };
@@ -87,68 +77,6 @@ static void spin_until(uint64_t ns)
 {
 	while (now_ns() < ns)
 		;
-}
-
-/*
- * The stat files of a worker's threads, opened while it lives. Those of io-wq are left out: each
- * look after the kill takes processor time from those who recover.
- */
-struct threads {
-	int fds[MAX_WORKER_THREADS];
-	unsigned n;
-};
-
-/* Whether it can publish no more, if it ever could. */
-static bool never_publishes(int fd)
-{
-	char text[512], *at;
-	unsigned long flags;
-	ssize_t n;
-
-	n = pread(fd, text, sizeof(text) - 1, 0);
-	if (n <= 0)
-		return true;
-	text[n] = 0;
-	at = strrchr(text, ')');
-	/* Field 9 of stat(5): the kernel's flags of the thread. */
-	if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags) != 1)
-		errx(99, "unreadable stat: %s", text);
-	return flags & (PF_POSTCOREDUMP | PF_EXITING | PF_IO_WORKER);
-}
-
-static void threads_open(struct threads *t, pid_t pid)
-{
-	char path[300];
-	struct dirent *e;
-	DIR *d;
-
-	t->n = 0;
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	d = opendir(path);
-	while (d && t->n < MAX_WORKER_THREADS && (e = readdir(d))) {
-		if (e->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", pid, e->d_name);
-		t->fds[t->n] = open(path, O_RDONLY | O_CLOEXEC);
-		if (t->fds[t->n] >= 0 && !never_publishes(t->fds[t->n]))
-			t->n++;
-		else
-			close(t->fds[t->n]);
-	}
-	if (d)
-		closedir(d);
-}
-
-static void threads_await_exit(struct threads *t)
-{
-	const struct timespec pause = { .tv_nsec = 20000 };
-	unsigned i;
-
-	for (i = 0; i < t->n; i++) {
-		while (!never_publishes(t->fds[i]))
-			nanosleep(&pause, NULL);
-		close(t->fds[i]);
-	}
 }
 
 /* Blocks until a ring's used index has left what it was. 0, or -ETIMEDOUT. */
@@ -196,7 +124,7 @@ static unsigned snapshot(struct run *run, uint16_t *ret_used)
 static int kill_once(struct run *run, double *ret_ms, double *ret_dying_ms)
 {
 	uint16_t used[FE_MAX_QUEUES];
-	struct threads threads;
+	struct dying dying;
 	uint64_t start;
 	pid_t worker;
 	int r;
@@ -204,7 +132,7 @@ static int kill_once(struct run *run, double *ret_ms, double *ret_dying_ms)
 	worker = backend_worker_await(run->keeper, run->killed, 2000);
 	if (!worker)
 		return -ECHILD;
-	threads_open(&threads, worker);
+	dying_open(&dying, worker);
 	load_reap(&run->load);
 	load_submit(&run->load);
 	spin_until(now_ns() + fill_below(&run->random, 200000));
@@ -212,7 +140,7 @@ static int kill_once(struct run *run, double *ret_ms, double *ret_dying_ms)
 	start = now_ns();
 	if (kill(worker, SIGKILL) < 0)
 		return -errno;
-	threads_await_exit(&threads);
+	dying_await(&dying);
 	*ret_dying_ms = (double)(now_ns() - start) / 1e6;
 	if (snapshot(run, used) == 0) {
 		/* It had answered everything before it died: there must be something to wait for.
