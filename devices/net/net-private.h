@@ -86,6 +86,7 @@ struct net_pair {
 	uint32_t control_seen;	      /* net.control_seq of that copy */
 	struct header_rules in;	      /* what the driver may be sent */
 	uint32_t next_source;	      /* where to look first */
+	bool fed;		      /* it has had a frame in this turn */
 	/*
 	 * As the last turn left it: more from the driver is of no use, in the receive or the
 	 * transmit queue. What is waited for is the host, or a limit's time.

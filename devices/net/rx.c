@@ -405,6 +405,23 @@ static uint32_t due_source(const struct net_pair *p, uint32_t sources)
 	return (uint32_t)__builtin_ctz(later ? later : sources);
 }
 
+static void fed_from(struct net_pair *p, uint32_t queue)
+{
+	p->next_source = queue;
+	p->fed = true;
+}
+
+/* A turn begins behind the host queue that had frames in the last one: none waits until another is empty. */
+static void begin_with_next(struct net_pair *p)
+{
+	uint32_t sources = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
+	uint32_t later = sources & ~((UINT32_C(2) << p->next_source) - 1);
+
+	if (p->fed && sources)
+		p->next_source = (uint32_t)__builtin_ctz(later ? later : sources);
+	p->fed = false;
+}
+
 /* A frame of one of the host queues that this pair is fed from, beginning with the one that is due. */
 static uint32_t receive(struct net *net, struct net_pair *p, const struct iovec *iov,
 			uint32_t n_iov)
@@ -418,10 +435,11 @@ static uint32_t receive(struct net *net, struct net_pair *p, const struct iovec 
 		p->rx->last_queue = queue;
 		p->rx->last_position = side->position ? side->position(net->host, queue) : 0;
 		len = side->receive(net->host, queue, iov, n_iov);
-		if (len > 0)
+		if (len > 0) {
+			fed_from(p, queue);
 			return len;
+		}
 		left &= ~(UINT32_C(1) << queue);
-		p->next_source = (queue + 1) % CONTRACT_NET_MAX_PAIRS;
 	}
 	return 0;
 }
@@ -586,9 +604,10 @@ static uint32_t run(struct net *net, struct thread *t, struct vring *r, uint32_t
 			got = run_fill(net, p, queue, pieces, room);
 			run_give(net, t, r, pieces, got);
 			n += got;
+			if (got > 0)
+				fed_from(p, queue);
 		} while (got > 0 && n < max);
 		left &= ~(UINT32_C(1) << queue);
-		p->next_source = (queue + 1) % CONTRACT_NET_MAX_PAIRS;
 	}
 	return n;
 }
@@ -626,6 +645,7 @@ uint32_t rx_take(struct net *net, struct thread *t, struct vring *r)
 	uint32_t n = 0, bytes = 0;
 
 	net_follow_control(net, p);
+	begin_with_next(p);
 	/* Memory may have moved since the last turn. */
 	window_forget(p->rx);
 	while (n < NET_BATCH && bytes < NET_BATCH_BYTES) {
