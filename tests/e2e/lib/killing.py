@@ -61,7 +61,7 @@ class Killer:
 
     def __init__(self, service, watch, name, rng):
         self.service, self.watch, self.name, self.rng = service, watch, name, rng
-        self.pids, self.recoveries = [], []
+        self.pids, self.recoveries, self.moments_ns = [], [], []
         self.device = service.wait_state(name, ('connected',))
 
     def pause(self, guest, longest):
@@ -81,6 +81,7 @@ class Killer:
         """Returns the recovery time in ms."""
         self.watch.drain()
         pid = self.device['pid']
+        self.moments_ns.append(time.monotonic_ns())
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
