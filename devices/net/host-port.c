@@ -12,7 +12,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,11 +29,6 @@ _Static_assert(NET_HDR_LEN + NET_MAX_FRAME_LEN <= (int)LANE_MAX_LEN, "each frame
 _Static_assert(CONTRACT_NET_MAX_PAIRS <= (int)LANE_MAX_QUEUES, "two rings for each pair");
 
 struct port_queue {
-	/*
-	 * Which thread reads a queue changes with the pairs that the driver uses, and for an
-	 * instant two may. Each frame goes to one of them.
-	 */
-	pthread_spinlock_t reading;
 	struct lane in, out;
 };
 
@@ -109,7 +103,6 @@ static void open_queue(uint32_t q)
 {
 	struct port_queue *p = &port.queues[q];
 
-	pthread_spin_init(&p->reading, PTHREAD_PROCESS_PRIVATE);
 	lane_open_writer(&p->out, &port.map, q, LANE_TO_SWITCH);
 	lane_open_reader(&p->in, &port.map, q, LANE_TO_DEVICE);
 }
@@ -214,27 +207,7 @@ static uint32_t receive_from(struct lane *in, const struct iovec *iov, uint32_t 
 
 static uint32_t receive(struct host *h, uint32_t queue, const struct iovec *iov, uint32_t n_iov)
 {
-	struct port_queue *p = &port.queues[queue];
-	uint32_t len;
-
-	if (h->n_queues == 1)
-		return receive_from(&p->in, iov, n_iov);
-	if (!lane_any(&p->in))
-		return 0;
-	pthread_spin_lock(&p->reading);
-	len = receive_from(&p->in, iov, n_iov);
-	pthread_spin_unlock(&p->reading);
-	return len;
-}
-
-/* False: another thread does, or there is nothing. */
-static bool hold(struct host *h, uint32_t queue)
-{
-	struct port_queue *p = &port.queues[queue];
-
-	if (!lane_any(&p->in))
-		return false;
-	return h->n_queues == 1 || pthread_spin_trylock(&p->reading) == 0;
+	return receive_from(&port.queues[queue].in, iov, n_iov);
 }
 
 static const uint8_t *look(struct host *h, uint32_t queue, uint32_t *ret_len)
@@ -245,12 +218,6 @@ static const uint8_t *look(struct host *h, uint32_t queue, uint32_t *ret_len)
 static void next(struct host *h, uint32_t queue)
 {
 	lane_next(&port.queues[queue].in);
-}
-
-static void let_go(struct host *h, uint32_t queue)
-{
-	if (h->n_queues > 1)
-		pthread_spin_unlock(&port.queues[queue].reading);
 }
 
 static uint32_t position(const struct host *h, uint32_t queue)
@@ -297,10 +264,8 @@ const struct host_side host_switch = {
 	.send = send_frames,
 	.flush = flush,
 	.receive = receive,
-	.hold = hold,
 	.look = look,
 	.next = next,
-	.let_go = let_go,
 	.position = position,
 	.received = received,
 	.go_on = go_on,
@@ -318,10 +283,8 @@ const struct host_side host_user = {
 	.send = send_frames,
 	.flush = flush,
 	.receive = receive,
-	.hold = hold,
 	.look = look,
 	.next = next,
-	.let_go = let_go,
 	.position = position,
 	.received = received,
 	.go_on = go_on,

@@ -107,13 +107,11 @@ struct host_side {
 	/*
 	 * The same without a copy, for a side whose frames lie in memory: the next record, header and
 	 * frame, of *ret_len bytes; NULL: there is none now. Its bytes may change at any time. The
-	 * one behind it is next after next(). Between hold(), unless that is false, and let_go().
-	 * NULL, all four: there is only receive(), which may follow, too.
+	 * one behind it is next after next(). NULL, both: there is only receive(), which may follow,
+	 * too.
 	 */
-	bool (*hold)(struct host *h, uint32_t queue);
 	const uint8_t *(*look)(struct host *h, uint32_t queue, uint32_t *ret_len);
 	void (*next)(struct host *h, uint32_t queue);
-	void (*let_go)(struct host *h, uint32_t queue);
 
 	/*
 	 * Where a queue is: the number of the frame that comes next, as it were. What was given before

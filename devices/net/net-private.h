@@ -81,7 +81,11 @@ struct net_pair {
 	struct net_given *given; /* NULL: the host side gives again what was not published */
 	struct tx *tx;
 	struct rx *rx;
-	uint32_t sources; /* host queues that its receive queue is fed from, a bit each; atomic */
+	/*
+	 * Host queues that its receive queue is fed from, a bit each. A queue has one reader: they
+	 * change while no I/O thread runs.
+	 */
+	uint32_t sources;
 	struct control_state control; /* its thread's copy */
 	uint32_t control_seen;	      /* net.control_seq of that copy */
 	struct header_rules in;	      /* what the driver may be sent */
@@ -104,9 +108,14 @@ struct net {
 	struct net_config config;
 	struct filter filter; /* of what the driver sends */
 	uint32_t n_pairs;
-	uint32_t n_usable;	      /* pairs whose virtqueues are enabled */
-	uint32_t control_ring;	      /* index of the control queue, which depends on MQ */
-	bool control_ours;	      /* the front-end has given it to us */
+	uint32_t n_usable;     /* pairs whose virtqueues are enabled */
+	uint32_t control_ring; /* index of the control queue, which depends on MQ */
+	bool control_ours;     /* the front-end has given it to us */
+	/* Its thread: a command that is obeyed when no thread runs, and is answered then. */
+	struct {
+		bool there;
+		uint16_t head;
+	} unanswered;
 	uint32_t control_seq;	      /* counts changes, and so tells threads of them */
 	pthread_mutex_t control_lock; /* around the store while it is changed or copied */
 	/* As agreed on in this session: */
@@ -174,5 +183,7 @@ void rx_attached(struct net *net, struct thread *t, struct vring *r);
 uint32_t rx_take(struct net *net, struct thread *t, struct vring *r);
 /* What was pushed is published: the host side is told. */
 void rx_published(struct net *net, uint32_t pair);
+/* The driver gives the queue up: a frame that waits there for more buffers is dropped. */
+void rx_abandon(struct net *net, uint32_t pair);
 /* Frames of a time when the driver was not there. */
 void rx_flush(struct net *net, uint32_t pair);

@@ -179,7 +179,7 @@ static void set_sources(struct net *net, uint32_t pair, uint32_t sources)
 	struct net_pair *p = &net->pairs[pair];
 	uint32_t changed = p->sources ^ sources;
 
-	__atomic_store_n(&p->sources, sources, __ATOMIC_RELAXED);
+	p->sources = sources;
 	for (uint32_t i = 0; i < net->n_pairs; i++) {
 		int fd = net->host->side->event_fd(net->host, i);
 
@@ -192,16 +192,32 @@ static void set_sources(struct net *net, uint32_t pair, uint32_t sources)
 	}
 }
 
-/*
- * Main thread, or the control queue's. A queue that two threads read for an instant is no harm: each
- * frame goes to one of them.
- */
-static void follow_pairs(struct net *net)
+/* Does each pair have the host queues that it is to have? */
+static bool pairs_settled(const struct net *net)
 {
 	uint32_t active = n_active(net);
 
 	for (uint32_t i = 0; i < net->n_pairs; i++)
+		if (net->pairs[i].sources != sources_of(net, i, active))
+			return false;
+	return true;
+}
+
+/* Main thread, while no I/O thread runs: a queue has one reader, which has published what it has read. */
+static void follow_pairs(struct net *net)
+{
+	uint32_t active = n_active(net);
+
+	for (uint32_t i = 0; i < net->n_pairs; i++) {
+		if (net->pairs[i].sources && !sources_of(net, i, active))
+			rx_abandon(net, i);
 		set_sources(net, i, sources_of(net, i, active));
+	}
+}
+
+static void settle(struct device *d)
+{
+	follow_pairs(net_of(d));
 }
 
 static uint32_t count_usable(const struct net *net, const struct image *im)
@@ -270,6 +286,19 @@ static void configure(struct device *d, const struct image *im)
 
 /* Queues */
 
+static void answer(struct thread *t, struct vring *r, const struct chain *c, uint8_t ack)
+{
+	iov_write(c->iov + c->n_readable, c->n_writable, 0, &ack, sizeof(ack));
+	if (memory_logs(r->queue.memory))
+		memory_log_host(r->queue.memory, c->iov[c->n_readable].iov_base, sizeof(ack));
+	CRASH_POINT("net.control.acknowledged");
+	thread_push(t, r, c->head, sizeof(ack));
+}
+
+/*
+ * VIRTIO 1.3 §5.1.6.5.6.1: once it is answered that there are to be fewer pairs, nothing comes in the others any more. Until
+ * their threads stand still, it is not.
+ */
 static void obey(struct net *net, struct thread *t, struct vring *r, const struct chain *c)
 {
 	struct control_rules rules = { .features = net->features,
@@ -285,12 +314,29 @@ static void obey(struct net *net, struct thread *t, struct vring *r, const struc
 	ack = control_command(&net->store->control, &rules, c->iov, c->n_readable, c->readable_len);
 	__atomic_add_fetch(&net->control_seq, 1, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&net->control_lock);
-	follow_pairs(net);
-	iov_write(c->iov + c->n_readable, c->n_writable, 0, &ack, sizeof(ack));
-	if (memory_logs(r->queue.memory))
-		memory_log_host(r->queue.memory, c->iov[c->n_readable].iov_base, sizeof(ack));
-	CRASH_POINT("net.control.acknowledged");
-	thread_push(t, r, c->head, sizeof(ack));
+	if (pairs_settled(net)) {
+		answer(t, r, c, ack);
+		return;
+	}
+	net->unanswered.there = true;
+	net->unanswered.head = c->head;
+	worker_ask_settle(t->worker);
+}
+
+/* What was left unanswered was right; its chain is loaded again, as memory may have moved meanwhile. */
+static void answer_late(struct net *net, struct thread *t, struct vring *r)
+{
+	struct iovec iov[NET_CONTROL_SEGMENTS];
+	struct chain c = { .iov = iov, .iov_max = NET_CONTROL_SEGMENTS };
+	uint16_t head = net->unanswered.head;
+
+	net->unanswered.there = false;
+	thread_take_up(t, r, head);
+	if (queue_load_again(&r->queue, head, &c) == QUEUE_OK && c.writable_len > 0)
+		answer(t, r, &c, CONTROL_OK);
+	else
+		thread_push(t, r, head, 0);
+	thread_set_down(t);
 }
 
 /* An acknowledgement is what the driver spins for: one command a turn. */
@@ -299,6 +345,12 @@ static uint32_t take_control(struct net *net, struct thread *t, struct vring *r)
 	struct iovec iov[NET_CONTROL_SEGMENTS];
 	struct chain c = { .iov = iov, .iov_max = NET_CONTROL_SEGMENTS };
 
+	if (net->unanswered.there && !pairs_settled(net))
+		return 0;
+	if (net->unanswered.there) {
+		answer_late(net, t, r);
+		return 1;
+	}
 	if (queue_pop(&r->queue, &c) != QUEUE_OK)
 		return 0;
 	thread_taken(t, r);
@@ -313,6 +365,8 @@ static void resubmit_control(struct net *net, struct thread *t, struct vring *r,
 	struct iovec iov[NET_CONTROL_SEGMENTS];
 	struct chain c = { .iov = iov, .iov_max = NET_CONTROL_SEGMENTS };
 
+	if (net->unanswered.there)
+		answer_late(net, t, r);
 	thread_take_up(t, r, head);
 	if (queue_load_again(&r->queue, head, &c) == QUEUE_OK)
 		obey(net, t, r, &c);
@@ -344,8 +398,9 @@ static bool wants(struct device *d, const struct thread *t, const struct vring *
 
 	enum net_role role = net_role(net, r);
 
-	return role == NET_ROLE_CONTROL ||
-	       (role != NET_ROLE_NONE && !net->pairs[r->index / 2].waiting[r->index % 2]);
+	if (role == NET_ROLE_CONTROL)
+		return !net->unanswered.there;
+	return role != NET_ROLE_NONE && !net->pairs[r->index / 2].waiting[r->index % 2];
 }
 
 /* Frames that have come for the pair, room that it was out of. */
@@ -353,7 +408,7 @@ static bool pair_pending(const struct net *net, const struct net_pair *p, uint32
 			 bool sleeps)
 {
 	const struct host_side *side = net->host->side;
-	uint32_t sources = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
+	uint32_t sources = p->sources;
 
 	for (; p->wants_frame && sources; sources &= sources - 1) {
 		uint32_t queue = (uint32_t)__builtin_ctz(sources);
@@ -411,6 +466,10 @@ static void give_up(struct device *d, struct thread *t)
 
 		if (r->attached && net_role(net_of(d), r) == NET_ROLE_TX)
 			tx_give_up(net_of(d), t, r);
+		/* The main thread waits for us, and settles nothing. */
+		if (r->attached && net_role(net_of(d), r) == NET_ROLE_CONTROL &&
+		    net_of(d)->unanswered.there)
+			answer_late(net_of(d), t, r);
 	}
 }
 
@@ -424,6 +483,8 @@ static void ring_attached(struct device *d, struct thread *t, struct vring *r)
 		tx_attached(net, r);
 	else if (role == NET_ROLE_RX)
 		rx_attached(net, t, r);
+	else if (role == NET_ROLE_CONTROL)
+		net->unanswered.there = false;
 }
 
 static void resubmit(struct device *d, struct thread *t, struct vring *r, uint16_t head)
@@ -510,6 +571,7 @@ static const struct model_ops net_ops = {
 	.attach = attach,
 	.for_each_fd = for_each_fd,
 	.configure = configure,
+	.settle = settle,
 	.thread_init = thread_init,
 	.ring_attached = ring_attached,
 	.take = take,

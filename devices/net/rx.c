@@ -414,7 +414,7 @@ static void fed_from(struct net_pair *p, uint32_t queue)
 /* A turn begins behind the host queue that had frames in the last one: none waits until another is empty. */
 static void begin_with_next(struct net_pair *p)
 {
-	uint32_t sources = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
+	uint32_t sources = p->sources;
 	uint32_t later = sources & ~((UINT32_C(2) << p->next_source) - 1);
 
 	if (p->fed && sources)
@@ -427,7 +427,7 @@ static uint32_t receive(struct net *net, struct net_pair *p, const struct iovec 
 			uint32_t n_iov)
 {
 	const struct host_side *side = net->host->side;
-	uint32_t left = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
+	uint32_t left = p->sources;
 
 	while (left) {
 		uint32_t queue = due_source(p, left), len;
@@ -550,8 +550,6 @@ static uint32_t run_fill(struct net *net, struct net_pair *p, uint32_t queue,
 	const uint8_t *record;
 	uint32_t n = 0, len;
 
-	if (!side->hold(net->host, queue))
-		return 0;
 	while (n < n_pieces && (record = side->look(net->host, queue, &len)) != NULL) {
 		enum run_step step = run_place(net, p, &pieces[n], record, len);
 
@@ -561,7 +559,6 @@ static uint32_t run_fill(struct net *net, struct net_pair *p, uint32_t queue,
 		p->counters->filtered += step == RUN_FILTERED;
 		side->next(net->host, queue);
 	}
-	side->let_go(net->host, queue);
 	return n;
 }
 
@@ -589,7 +586,7 @@ static uint32_t run(struct net *net, struct thread *t, struct vring *r, uint32_t
 {
 	struct net_pair *p = &net->pairs[r->index / 2];
 	struct queue_piece pieces[RX_RUN_LEN];
-	uint32_t n = 0, got, room, left = __atomic_load_n(&p->sources, __ATOMIC_RELAXED);
+	uint32_t n = 0, got, room, left = p->sources;
 
 	if (!net->host->side->look || p->rx->waiting_len > 0 || !throttle_is_off(&net->receiving))
 		return 0;
@@ -622,7 +619,7 @@ static void note_reached(struct net *net, const struct vring *r)
 	struct rx *rx = p->rx;
 	uint16_t used_idx = (uint16_t)(r->queue.used_idx + r->queue.n_pushed);
 
-	rx->noted = net->host->side->position ? __atomic_load_n(&p->sources, __ATOMIC_RELAXED) : 0;
+	rx->noted = net->host->side->position ? p->sources : 0;
 	for (uint32_t left = rx->noted; left; left &= left - 1) {
 		uint32_t queue = (uint32_t)__builtin_ctz(left);
 
@@ -688,6 +685,15 @@ void rx_published(struct net *net, uint32_t pair)
 
 		net->host->side->received(net->host, queue, p->rx->reached[queue]);
 	}
+}
+
+void rx_abandon(struct net *net, uint32_t pair)
+{
+	struct net_pair *p = &net->pairs[pair];
+
+	if (p->rx->waiting_len > 0)
+		net_drop(p, NET_DROP_NO_ROOM, "the driver uses fewer queues");
+	p->rx->waiting_len = 0;
 }
 
 void rx_flush(struct net *net, uint32_t pair)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -39,6 +40,7 @@ struct worker {
 	struct session session;
 	struct rings rings;
 	int epoll;
+	int asked;    /* eventfd: an I/O thread wants the model to settle something */
 	bool blocked; /* waiting for room to send a reply */
 	uint32_t n_threads;
 	uint32_t n_prepared; /* threads that are; futex */
@@ -292,11 +294,23 @@ static void watch(struct worker *w, int fd)
 		fail(w, "a descriptor cannot be watched", -errno);
 }
 
+static void watch_asked(struct worker *w)
+{
+	/* Edge-triggered: it needs no read. */
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+
+	ev.data.fd = w->asked = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (w->asked < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->asked, &ev) < 0)
+		fail(w, "no event for I/O threads", -errno);
+}
+
 static void begin_loop(struct worker *w)
 {
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (w->epoll < 0)
 		fail(w, "no event loop", -errno);
+	if (w->model->ops->settle)
+		watch_asked(w);
 	watch(w, CONTRACT_FD_STOP);
 	if (w->options->mode == OPTIONS_CONTRACT)
 		watch(w, CONTRACT_FD_CONTROL);
@@ -477,10 +491,30 @@ static void serve_control(struct worker *w)
 	log_warning("a message of vmdevd that this version does not know");
 }
 
+void worker_ask_settle(struct worker *w)
+{
+	uint64_t one = 1;
+
+	/* A full counter has been asked already. */
+	if (write(w->asked, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void settle(struct worker *w)
+{
+	op_still(&w->model->device, DEVICE_PAUSED);
+	w->model->ops->settle(&w->model->device);
+	thread_run(w->threads, w->n_threads);
+}
+
 static void serve_event(struct worker *w, int fd)
 {
 	if (fd == CONTRACT_FD_STOP)
 		leave(w, STATE_END_STOPPED);
+	if (w->model->ops->settle && fd == w->asked) {
+		settle(w);
+		return;
+	}
 	if (fd == CONTRACT_FD_CONTROL)
 		serve_control(w);
 	else if (fd == CONTRACT_FD_LISTEN)

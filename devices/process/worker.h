@@ -49,5 +49,11 @@ void worker_thread_prepared(struct worker *w, int result);
 /* From I/O threads: this one has passed the fence and resubmitted; the last one tells vmdevd. */
 void worker_tell_resumed(struct worker *w);
 
+/*
+ * From I/O threads: have the model's ops->settle called soon, by the main thread, while none of
+ * them runs.
+ */
+void worker_ask_settle(struct worker *w);
+
 /* From I/O threads: tell vmdevd of a poisonous request. */
 void worker_tell_poison(struct worker *w, uint32_t ring, uint16_t head);
