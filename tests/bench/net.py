@@ -83,7 +83,10 @@ def children(pid):
     return []
 
 
-def with_children(processes):
+def with_children(processes, keepers):
+    """A keeper has its worker a moment after its socket is there."""
+    for keeper in keepers:
+        await_that(keeper.args[0], keeper, lambda: children(keeper.pid))
     return [p for process in processes for p in [process.pid, *children(process.pid)]]
 
 
@@ -122,7 +125,7 @@ def vmdev_tap(options, directory):
                               f'--socket-path={path}']))
         await_socket(path, started[0])
         set_up(interface, started[0])
-        yield [f'--from={path}', f'--interface={interface}'], with_children(started)
+        yield [f'--from={path}', f'--interface={interface}'], with_children(started, started)
 
 
 @contextlib.contextmanager
@@ -148,7 +151,7 @@ def vmdev_pair(options, directory):
         ours.send(struct.pack('<I', MSG_BEGIN))
         for path, process in zip(sockets, started[1:]):
             await_socket(path, process)
-        yield [f'--from={sockets[0]}', f'--to={sockets[1]}'], with_children(started)
+        yield [f'--from={sockets[0]}', f'--to={sockets[1]}'], with_children(started, started[1:])
 
 
 def drivers_of(program):
