@@ -5,9 +5,13 @@
 #include <linux/virtio_blk.h>
 #include <sys/mman.h>
 
+#include "devices/base/touch.h"
 #include "devices/process/contract.h"
 
-enum { RING_ENTRIES_MAX = 4096 };
+enum {
+	RING_ENTRIES_MAX = 4096,
+	FIRST_REQUESTS = 64,
+};
 
 static struct blk the_blk;
 static _Alignas(4096) const uint8_t zeroes[REQUEST_ZEROES_LEN];
@@ -27,6 +31,8 @@ static int requests_init(struct blk *b, uint32_t index)
 
 	if (!rq || !rooms)
 		return -ENOMEM;
+	/* Those of a driver that has not many under way, which it takes from the first on. */
+	touch(rq, (b->queue_size < FIRST_REQUESTS ? b->queue_size : FIRST_REQUESTS) * sizeof(*rq));
 	b->requests[index] = rq;
 	b->rooms[index] = rooms;
 	return 0;

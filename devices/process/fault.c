@@ -1,4 +1,4 @@
-/* Fatal signals. All here but fault_init() and fault_thread_init() may run in a signal handler. */
+/* Fatal signals. All here but the functions that begin may run in a signal handler. */
 #include "devices/process/fault.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 enum { SIGNAL_STACK_LEN = 32 << 10 };
 
-static struct state *fault_state;
+static struct state *fault_state; /* NULL: nothing is to be left there */
 static const struct state_thread *fault_threads;
 static const struct memory *fault_memory;
 static uintptr_t fault_watched;
@@ -65,9 +65,12 @@ static bool in_guest_memory(const void *address)
 
 static void handle(int signo, siginfo_t *info, void *context)
 {
-	struct state_fault *f = &fault_state->fault;
 	bool kernel_sent = info->si_code > 0;
+	struct state_fault *f;
 
+	if (!fault_state)
+		syscall(SYS_exit_group, CONTRACT_EXIT_HOST);
+	f = &fault_state->fault;
 	if (signo == SIGBUS && kernel_sent && in_guest_memory(info->si_addr))
 		fault_leave(fault_state, STATE_END_MEMORY);
 	f->thread = fault_thread;
@@ -86,14 +89,19 @@ void fault_watch(const void *start, size_t len)
 	fault_watched_len = len;
 }
 
-int fault_init(struct state *state, const struct state_thread *threads, const struct memory *memory)
+void fault_begin(struct state *state, const struct state_thread *threads,
+		 const struct memory *memory)
+{
+	fault_threads = threads;
+	fault_memory = memory;
+	fault_state = state;
+}
+
+int fault_init(void)
 {
 	static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
 	struct sigaction sa = { .sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 
-	fault_state = state;
-	fault_threads = threads;
-	fault_memory = memory;
 	sigfillset(&sa.sa_mask);
 	for (uint32_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
 		if (sigaction(signals[i], &sa, NULL) < 0)

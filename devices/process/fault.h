@@ -16,12 +16,17 @@
 #include "devices/virtio/memory.h"
 
 /*
- * threads: this worker's. Install the handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
- * SIGSYS. memory tells whether a SIGBUS is guest memory that its owner truncated, which is the
- * front-end's doing and ends the session only.
+ * Install the handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS. 0 or a negative errno.
+ * Until fault_begin() they end the process without a word: a stand-by (standby.h) leaves none.
  */
-int fault_init(struct state *state, const struct state_thread *threads,
-	       const struct memory *memory);
+int fault_init(void);
+
+/*
+ * From here on they leave word in state. threads: this worker's. memory tells whether a SIGBUS is
+ * guest memory that its owner truncated, which is the front-end's doing and ends the session only.
+ */
+void fault_begin(struct state *state, const struct state_thread *threads,
+		 const struct memory *memory);
 
 /* Name the calling thread in the record; a signal stack, so that a stack overflow is told too. */
 int fault_thread_init(uint32_t thread);

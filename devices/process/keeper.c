@@ -224,6 +224,7 @@ static void reap(struct keeper *k)
 			   WIFSIGNALED(status) ? "signal" : "status",
 			   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 		k->standby = 0;
+		standby_end();
 		k->renew_ns = clock_now_ns() + AGAIN_AFTER_NS;
 	}
 }
@@ -231,12 +232,16 @@ static void reap(struct keeper *k)
 /* The next worker, at work while this one is. Without it, recovery takes a little longer. */
 static void start_standby(struct keeper *k)
 {
-	pid_t pid = clone_worker(k, k->options->resume.generation + 1, true);
+	pid_t pid = standby_begin();
 
-	if (pid < 0)
-		log_warning("no stand-by can be started: %s", strerror(-pid));
-	else
+	if (pid == 0)
+		pid = clone_worker(k, k->options->resume.generation + 1, true);
+	if (pid > 0) {
 		k->standby = pid;
+		return;
+	}
+	log_warning("no stand-by can be started: %s", strerror(-pid));
+	standby_end();
 }
 
 static void end_standby(struct keeper *k)
@@ -247,6 +252,7 @@ static void end_standby(struct keeper *k)
 	while (waitpid(k->standby, NULL, 0) < 0 && errno == EINTR)
 		;
 	k->standby = 0;
+	standby_end();
 }
 
 static pid_t next_worker(struct keeper *k, uint32_t generation)
@@ -256,8 +262,10 @@ static pid_t next_worker(struct keeper *k, uint32_t generation)
 	reap(k);
 	pid = k->standby;
 	k->standby = 0;
-	if (pid > 0 && standby_give_turn(pid) == 0)
+	if (pid > 0) {
+		standby_give_turn();
 		return pid;
+	}
 	grow_table(k);
 	return clone_worker(k, generation, false);
 }
@@ -720,7 +728,6 @@ int keeper_main(const struct program *program, struct options *o, char *const *a
 	prctl(PR_SET_NAME, "vmdev-keeper", 0, 0, 0);
 	/* No worker may trace the keeper or read its memory; an exec makes it dumpable again. */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	standby_hold();
 	/* Before the handler that tells, and before a signal that has waited for it. */
 	tell_enable(o->mode == OPTIONS_CONTRACT);
 	set_signals();

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +12,7 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/log.h"
+#include "devices/base/touch.h"
 #include "devices/process/fault.h"
 #include "devices/process/worker.h"
 
@@ -33,7 +35,8 @@ int rings_init(struct rings *rs, struct state *state, struct memory *memory, str
 {
 	uint32_t n_queues = spec->n_queues;
 	size_t len = rings_region_len(n_queues, spec->queue_size);
-	void *own = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, CONTRACT_FD_INFLIGHT, 0);
+	void *own = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+			 CONTRACT_FD_INFLIGHT, 0);
 
 	if (own == MAP_FAILED)
 		return -errno;
@@ -64,6 +67,12 @@ int rings_init(struct rings *rs, struct state *state, struct memory *memory, str
 		t->vrings[t->n_vrings++] = r;
 	}
 	return 0;
+}
+
+void rings_touch(struct rings *rs)
+{
+	for (uint32_t i = 0; i < rs->n_queues; i++)
+		touch(&rs->vrings[i], offsetof(struct vring, resubmit) + TOUCH_PAGE);
 }
 
 static struct inflight_region *own_region(const struct rings *rs, uint32_t i)

@@ -46,6 +46,9 @@ struct rings_spec {
 int rings_init(struct rings *rs, struct state *state, struct memory *memory, struct thread *threads,
 	       struct model *model, const struct rings_spec *spec);
 
+/* Ahead of a turn: memory for what attaching them writes is there. */
+void rings_touch(struct rings *rs);
+
 void rings_apply(struct rings *rs, const struct image *im);
 
 /* Empty our own in-flight region of this ring. */

@@ -3,53 +3,43 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { TURN = SIGUSR1 };
+enum { PAGE_LEN = 4096 };
 
-static pid_t giver;
-static uint32_t turn; /* futex */
+static uint32_t *turn; /* futex: 1: it has come. NULL: there is no stand-by to be given one */
 
-static void on_turn(int signo, siginfo_t *info, void *context)
+int standby_begin(void)
 {
-	if (info->si_code == SI_USER && info->si_pid == giver)
-		__atomic_store_n(&turn, 1, __ATOMIC_RELEASE);
+	void *page = mmap(NULL, PAGE_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return -errno;
+	turn = page;
+	return 0;
 }
 
-static void mask(int how)
+void standby_end(void)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, TURN);
-	sigprocmask(how, &set, NULL);
+	if (turn)
+		munmap(turn, PAGE_LEN);
+	turn = NULL;
 }
 
-void standby_hold(void)
+void standby_give_turn(void)
 {
-	mask(SIG_BLOCK);
+	__atomic_store_n(turn, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, turn, FUTEX_WAKE, 1, NULL, NULL, 0);
+	standby_end();
 }
 
-/*
- * A signal that comes before the futex sleeps finds the word changed, one that comes later ends the
- * sleep.
- */
-void standby_await_turn(pid_t keeper)
+void standby_await_turn(void)
 {
-	struct sigaction sa = { .sa_sigaction = on_turn, .sa_flags = SA_SIGINFO };
-
-	giver = keeper;
-	sigaction(TURN, &sa, NULL);
-	mask(SIG_UNBLOCK);
-	while (!__atomic_load_n(&turn, __ATOMIC_ACQUIRE))
-		syscall(SYS_futex, &turn, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
-	mask(SIG_BLOCK);
-}
-
-int standby_give_turn(pid_t standby)
-{
-	return kill(standby, TURN) < 0 ? -errno : 0;
+	while (!__atomic_load_n(turn, __ATOMIC_ACQUIRE))
+		syscall(SYS_futex, turn, FUTEX_WAIT, 0, NULL, NULL, 0);
+	standby_end();
 }

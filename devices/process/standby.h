@@ -6,10 +6,13 @@
  * Half of a worker's start does not depend on how the last one ended: threads, the model, memory
  * for requests, the I/O rings mapped. So when the keeper has a fresh address space (renew.h) it
  * clones the next worker at once, and that one gets so far and waits. When the last worker is dead,
- * it is given its turn by a signal, and only then looks at the state, the session and the guest.
+ * it is given its turn, and only then looks at the state, the session and the guest.
  *
- * The turn is a signal because nobody else can send one: no worker's filter allows kill(), and who
- * sent it is looked at. Words that a worker could write would do it as well for honest ones.
+ * The turn is a word in a page that the keeper makes before it clones the stand-by: they alone have
+ * it mapped. The worker at work was cloned before that page was there.
+ *
+ * What a worker does first when it has its turn is to write memory that it has not written yet, and
+ * each page costs it a fault. So a stand-by has touched what it can (base/touch.h).
  *
  * Invariants:
  *  1. Until its turn it reads nothing that a guest can have written (of the state: whether there
@@ -26,13 +29,13 @@
  */
 #pragma once
 
-#include <sys/types.h>
+/*
+ * In the keeper: before it clones one, when it gives it its turn (dead or alive), and when it has
+ * lost it. 0 or a negative errno.
+ */
+int standby_begin(void);
+void standby_give_turn(void);
+void standby_end(void);
 
-/* In the keeper, before it clones anyone: the signal is held, also in what is cloned. */
-void standby_hold(void);
-
-/* In the stand-by's main thread. Returns when this keeper has given it its turn. */
-void standby_await_turn(pid_t keeper);
-
-/* In the keeper. 0 or a negative errno: it is not there any more. */
-int standby_give_turn(pid_t standby);
+/* In the stand-by's main thread. Returns when it has its turn. */
+void standby_await_turn(void);

@@ -16,6 +16,9 @@
 #include "devices/process/model.h"
 #include "devices/vhost/session.h"
 
+/* Ahead of its turn: memory for what is kept of n_fds descriptors is there. */
+void sweep_prepare(uint32_t n_fds);
+
 /*
  * If there is no connection but a connected socket is left open, it was accepted and not yet
  * committed: it is kept and returned, else -1. given: it is the one that the program was started

@@ -11,6 +11,7 @@
 
 #include "devices/base/clock.h"
 #include "devices/base/log.h"
+#include "devices/base/touch.h"
 #include "devices/process/aside.h"
 #include "devices/process/fault.h"
 #include "devices/process/worker.h"
@@ -246,6 +247,7 @@ static int enrol(struct thread *t)
 {
 	int r = fault_thread_init(t->index + 1);
 
+	touch(t, sizeof(*t));
 	if (r == 0 && t->begin)
 		r = t->begin();
 	return r < 0 ? r : state_register(t->shared);

@@ -18,6 +18,7 @@
 #include "devices/base/crash.h"
 #include "devices/base/fd.h"
 #include "devices/base/log.h"
+#include "devices/base/touch.h"
 #include "devices/base/wire.h"
 #include "devices/process/aside.h"
 #include "devices/process/confine.h"
@@ -36,6 +37,7 @@ struct worker {
 	struct model *model;
 	struct state *state;
 	struct state_thread *shared; /* its threads' words; the main thread's is the first */
+	void *part; /* the device type's part of it; NULL: none */
 	struct memory memory;
 	struct session session;
 	struct rings rings;
@@ -259,8 +261,12 @@ static const struct device_ops worker_device_ops = {
 
 static void open_state(struct worker *w)
 {
-	w->state = state_map(w->program->state_len);
-	if (!w->state) {
+	uint64_t part_len = w->program->state_len;
+
+	w->state = state_map(part_len);
+	if (w->state && part_len > 0)
+		w->part = state_map_device(part_len);
+	if (!w->state || (part_len > 0 && !w->part)) {
 		log_error("state cannot be mapped: %s", strerror(errno));
 		syscall(SYS_exit_group,
 			errno == EBADMSG ? CONTRACT_EXIT_STATE : CONTRACT_EXIT_HOST);
@@ -352,13 +358,11 @@ static void load_session(struct worker *w)
 /* The device type's part of the state. Not if the session is over: it is not looked at any more. */
 static void attach_model(struct worker *w)
 {
-	void *part;
 	int r;
 
 	if (!w->model->ops->attach || w->state->session_over)
 		return;
-	part = state_map_device(w->program->state_len);
-	r = part ? w->model->ops->attach(&w->model->device, part) : -errno;
+	r = w->model->ops->attach(&w->model->device, w->part);
 	if (r == -EBADMSG) {
 		log_error("the device's part of the state does not pass its checks");
 		fault_leave(w->state, STATE_END_STATE);
@@ -572,22 +576,37 @@ static void create_model(struct worker *w, void *config)
 	w->model->device.ops = &worker_device_ops;
 }
 
-/* The worker of this generation is at work from here on. */
-static void begin_turn(struct worker *w)
+static void begin_faults(struct worker *w)
 {
-	int r;
+	int r = fault_init();
 
-	w->ahead = false;
-	crash_arm(&w->state->crash_hits);
-	r = fault_init(w->state, w->shared, &w->memory);
 	if (r < 0)
 		fail(w, "the worker cannot be prepared", r);
 }
 
-static void await_turn(struct worker *w)
+/* The worker of this generation is at work from here on. */
+static void begin_turn(struct worker *w)
 {
+	w->ahead = false;
+	crash_arm(&w->state->crash_hits);
+	fault_begin(w->state, w->shared, &w->memory);
+}
+
+/* What the turn will write first. */
+static void touch_all(struct worker *w)
+{
+	touch(&w->session, sizeof(w->session));
+	touch(&w->memory, sizeof(w->memory));
+	sweep_prepare(w->program->fd_limit);
+	rings_touch(&w->rings);
+}
+
+static void stand_by(struct worker *w)
+{
+	touch_all(w);
 	await_threads(w);
-	standby_await_turn(w->options->keeper);
+	begin_faults(w);
+	standby_await_turn();
 	prctl(PR_SET_NAME, "vmdev-worker", 0, 0, 0);
 	begin_turn(w);
 }
@@ -596,8 +615,10 @@ static void await_turn(struct worker *w)
 static void prepare(struct worker *w, void *config)
 {
 	open_state(w);
-	if (!w->ahead)
+	if (!w->ahead) {
+		begin_faults(w);
 		begin_turn(w);
+	}
 	begin_process(w);
 	/* Threads take a while to appear; what they will serve is opened meanwhile. */
 	start_threads(w);
@@ -636,9 +657,10 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 	w->ahead = ahead;
 	prepare(w, config);
 	if (ahead)
-		await_turn(w);
+		stand_by(w);
 	take_over(w);
-	await_threads(w);
+	if (!ahead)
+		await_threads(w);
 	r = confine_worker(o->mode == OPTIONS_CONTRACT);
 	if (r < 0)
 		fail(w, "the worker's system call filter cannot be installed", r);
