@@ -456,6 +456,7 @@ static int attach(struct device *d, void *state)
 	if (fs->proc_fd < 0)
 		return -errno;
 	fs->store = state;
+	inode_claim_fd(fs, fs->proc_fd);
 	r = inode_init(fs, fs->root_fd);
 	if (r == 0)
 		r = handle_init(fs);
@@ -464,14 +465,10 @@ static int attach(struct device *d, void *state)
 	return r < 0 ? r : journal_init(fs);
 }
 
-static void for_each_fd(struct device *d, void (*found)(int fd, void *arg), void *arg)
+/* Attaching has claimed them all. */
+static const uint64_t *fds(struct device *d, uint32_t *ret_n_words)
 {
-	struct fs *fs = fs_of(d);
-
-	found(fs->proc_fd, arg);
-	inode_for_each_fd(fs, found, arg);
-	handle_for_each_fd(fs, found, arg);
-	lock_for_each_fd(fs, found, arg);
+	return inode_claimed_fds(fs_of(d), ret_n_words);
 }
 
 /* Small system calls are cheapest made directly: there is a ring for errands only. */
@@ -496,7 +493,7 @@ static const struct model_ops fs_ops = {
 	.reset = reset,
 	.configure = configure,
 	.attach = attach,
-	.for_each_fd = for_each_fd,
+	.fds = fds,
 	.thread_init = thread_init,
 	.ring_attached = ring_attached,
 	.take = take,
@@ -533,9 +530,25 @@ int fs_thread_begin(void)
 	return unshare(CLONE_FS) < 0 ? -errno : 0;
 }
 
+static int prepare(struct fs *fs)
+{
+	int r = inode_prepare(fs);
+
+	if (r == 0)
+		r = handle_prepare(fs);
+	lock_prepare();
+	return r < 0 ? r : journal_prepare(fs);
+}
+
 struct model *fs_create(void *config, const struct options *o)
 {
 	struct fs *fs = &the_fs;
+	int r = prepare(fs);
+
+	if (r < 0) {
+		log_error("no memory for the tables: %s", strerror(-r));
+		return NULL;
+	}
 
 	fs->config = *(const struct fs_config *)config;
 	fs->root_fd = CONTRACT_FD_FS_ROOT;

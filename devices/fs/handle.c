@@ -9,6 +9,7 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/scope.h"
+#include "devices/base/touch.h"
 #include "devices/fs/fs-private.h"
 #include "devices/fs/host.h"
 
@@ -92,7 +93,7 @@ static uint32_t handles_allowed(void)
 	return n < HANDLE_MAX ? (uint32_t)n : HANDLE_MAX;
 }
 
-int handle_init(struct fs *fs)
+int handle_prepare(struct fs *fs)
 {
 	struct handles *s = calloc(1, sizeof(*s));
 
@@ -100,8 +101,16 @@ int handle_init(struct fs *fs)
 		return -ENOMEM;
 	fs->handles = s;
 	pthread_mutex_init(&s->lock, NULL);
-	s->table = &fs->store->handles;
 	s->max = handles_allowed();
+	/* What the first few take. */
+	touch(s->taken, TOUCH_PAGE);
+	touch(s->use, TOUCH_PAGE);
+	return 0;
+}
+
+int handle_init(struct fs *fs)
+{
+	fs->handles->table = &fs->store->handles;
 	return take_stock(fs);
 }
 

@@ -58,6 +58,9 @@ struct handle_table {
 	struct handle_entry entry[HANDLE_MAX];
 };
 
+/* Before a turn: private memory. 0 or a negative errno. */
+int handle_prepare(struct fs *fs);
+
 /*
  * Attach to the table: check what a dead worker left. After inode_init(). 0, -EBADMSG, negative
  * errno.
@@ -87,6 +90,7 @@ void handle_put(struct fs *fs, const struct handle *h);
  */
 void handle_release(struct request *rq, uint64_t fh, enum handle_kind kind);
 
+/* Every descriptor that the table holds. */
 void handle_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *arg);
 
 void handle_release_all(struct fs *fs);

@@ -39,6 +39,7 @@ struct inodes {
 	uint8_t strange[CONTRACT_MAX_THREADS]; /* by thread: how new what it looked up lately was */
 	uint64_t taken[INODE_MAX / INODE_WORD_BITS];   /* by index: not free */
 	uint64_t claimed[INODE_FDS / INODE_WORD_BITS]; /* by descriptor, at take-over: in a table */
+	uint32_t n_claimed_words;		       /* of claimed[]; all others are 0 */
 	struct inode node[INODE_MAX];
 };
 

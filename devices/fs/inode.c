@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "devices/base/crash.h"
+#include "devices/base/touch.h"
 #include "devices/fs/attr.h"
 #include "devices/fs/host.h"
 #include "devices/fs/inode-private.h"
@@ -58,18 +59,37 @@ static int hand_finish(struct fs *fs)
 	return 0;
 }
 
-bool inode_claim_fd(struct fs *fs, int fd)
+static bool claim(struct inodes *s, int fd)
 {
-	uint64_t *word, bit;
+	uint64_t bit;
+	uint32_t at;
 
 	if (fd < CONTRACT_FD_SESSION || fd >= INODE_FDS)
 		return false;
-	word = &fs->inodes->claimed[fd / INODE_WORD_BITS];
+	at = (uint32_t)fd / INODE_WORD_BITS;
 	bit = UINT64_C(1) << fd % INODE_WORD_BITS;
-	if (*word & bit)
+	if (s->claimed[at] & bit)
 		return false;
-	*word |= bit;
+	s->claimed[at] |= bit;
+	if (at >= s->n_claimed_words)
+		s->n_claimed_words = at + 1;
 	return true;
+}
+
+bool inode_claim_fd(struct fs *fs, int fd)
+{
+	return claim(fs->inodes, fd);
+}
+
+/* Descriptors of these are in no word any more: the sweep closes them. */
+static void free_unknown(struct inodes *s, uint32_t high)
+{
+	for (uint32_t i = INODE_ROOT + 1; i < high; i++) {
+		int fd = inode_free_if_unknown(s, i);
+
+		if (fd >= 0)
+			s->claimed[fd / INODE_WORD_BITS] &= ~(UINT64_C(1) << fd % INODE_WORD_BITS);
+	}
 }
 
 /*
@@ -79,22 +99,28 @@ bool inode_claim_fd(struct fs *fs, int fd)
 static int take_stock(struct fs *fs)
 {
 	struct inodes *s = fs->inodes;
-	uint32_t high = s->table->high;
+	uint32_t high = s->table->high, n_known = 0, n_parked = 0;
+	bool any_unknown = false;
 
 	for (uint32_t i = INODE_ROOT + 1; i < high; i++) {
 		uint64_t word = inode_load(s, i);
+		int fd = word_fd(word);
 
 		if (word == 0)
 			continue;
-		if (word_fd(word) != INODE_FD_PARKED && !inode_claim_fd(fs, word_fd(word)))
+		if (fd == INODE_FD_PARKED)
+			n_parked++;
+		else if (!claim(s, fd))
 			return -EBADMSG;
 		s->taken[i / INODE_WORD_BITS] |= UINT64_C(1) << i % INODE_WORD_BITS;
-		s->n_known++;
-		*(word_open(word) ? &s->n_fds : &s->n_parked) += 1;
+		n_known++;
+		any_unknown |= word_count(word) == 0;
 	}
-	/* Descriptors of these are in no word any more: the sweep closes them. */
-	for (uint32_t i = INODE_ROOT + 1; i < high; i++)
-		inode_free_if_unknown(s, i);
+	s->n_known = n_known;
+	s->n_parked = n_parked;
+	s->n_fds = n_known - n_parked;
+	if (any_unknown)
+		free_unknown(s, high);
 	return 0;
 }
 
@@ -146,21 +172,32 @@ static uint32_t fds_allowed(void)
 	return n < INODE_MAX_FDS ? (uint32_t)n : INODE_MAX_FDS;
 }
 
-int inode_init(struct fs *fs, int root_fd)
+int inode_prepare(struct fs *fs)
 {
 	struct inodes *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	int r;
 
 	if (s == MAP_FAILED)
 		return -errno;
 	fs->inodes = s;
-	fs->root_fd = root_fd;
 	pthread_mutex_init(&s->lock, NULL);
-	s->table = &fs->store->inodes;
 	s->max_fds = fds_allowed();
 	s->clock = INODE_ROOT + 1;
 	s->taken[0] = 1 | 1 << INODE_ROOT;
+	/* What taking stock writes, where there are not many. */
+	touch(&s->taken[1], TOUCH_PAGE);
+	touch(s->claimed, TOUCH_PAGE);
+	touch(&s->n_claimed_words, TOUCH_PAGE);
+	return 0;
+}
+
+int inode_init(struct fs *fs, int root_fd)
+{
+	struct inodes *s = fs->inodes;
+	int r;
+
+	fs->root_fd = root_fd;
+	s->table = &fs->store->inodes;
 	if (__atomic_load_n(&s->table->made, __ATOMIC_ACQUIRE) == 0)
 		return make_root(s, root_fd);
 	if (!root_passes(s->table))
@@ -294,6 +331,12 @@ struct inode *inode_find(struct fs *fs, const struct statx *st)
 		return NULL;
 	s->node[index].in_use++;
 	return &s->node[index];
+}
+
+const uint64_t *inode_claimed_fds(const struct fs *fs, uint32_t *ret_n_words)
+{
+	*ret_n_words = fs->inodes->n_claimed_words;
+	return fs->inodes->claimed;
 }
 
 void inode_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *arg)

@@ -37,6 +37,9 @@ struct fs;
 struct request;
 struct inode;
 
+/* Before a turn: private memory. 0 or a negative errno. */
+int inode_prepare(struct fs *fs);
+
 /*
  * Attach to the table of the store: the first worker makes it with the root (descriptor root_fd,
  * borrowed), later ones check it. 0, -EBADMSG if it does not pass, other negative errno.
@@ -130,7 +133,10 @@ void inode_name_set(struct fs *fs, struct inode *i, struct inode *parent, const 
  */
 bool inode_claim_fd(struct fs *fs, int fd);
 
-/* For sweep: every descriptor that the table holds. */
+/* For sweep, after that: the set of what has been claimed (process/model.h: fds). */
+const uint64_t *inode_claimed_fds(const struct fs *fs, uint32_t *ret_n_words);
+
+/* Every descriptor that the table holds. */
 void inode_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *arg);
 
 /* Forget all (DESTROY, or a new INIT). */

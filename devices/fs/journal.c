@@ -44,12 +44,15 @@ static void set_n(struct journal_thread *j, uint32_t n)
 	__atomic_store_n(&j->n, n, __ATOMIC_RELEASE);
 }
 
-int journal_init(struct fs *fs)
+int journal_prepare(struct fs *fs)
 {
 	fs->journals = calloc(1, sizeof(*fs->journals));
-	if (!fs->journals)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < CONTRACT_MAX_THREADS; i++) {
+	return fs->journals ? 0 : -ENOMEM;
+}
+
+int journal_init(struct fs *fs)
+{
+	for (uint32_t i = 0; i < fs->n_threads; i++) {
 		uint32_t n = __atomic_load_n(&fs->store->journal[i].n, __ATOMIC_ACQUIRE);
 
 		if (n > JOURNAL_MAX_ITEMS)

@@ -105,7 +105,10 @@ struct journal_thread {
 	struct journal_item item[JOURNAL_MAX_ITEMS];
 };
 
-/* After inode_init() and handle_init(). 0, -EBADMSG, negative errno. */
+/* Before a turn: private memory. 0 or a negative errno. */
+int journal_prepare(struct fs *fs);
+
+/* Attach to the journals of this worker's threads; no other has ever been written. 0, -EBADMSG. */
 int journal_init(struct fs *fs);
 
 /*

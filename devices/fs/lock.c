@@ -11,6 +11,7 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/fd.h"
+#include "devices/base/touch.h"
 #include "devices/fs/fs-private.h"
 #include "devices/fs/host.h"
 #include "devices/fs/operation.h"
@@ -21,8 +22,6 @@ enum {
 	MAX_WAITS = 4096, /* that are known: others are not looked at for deadlocks */
 	MAX_CIRCLE = 16,  /* owners in one; Linux looks for 10 */
 	NONE = LOCK_MAX,  /* no entry */
-	FD_BITS = 1 << 20,
-	WORD_BITS = 64,
 };
 
 /*
@@ -34,7 +33,7 @@ static struct {
 	uint32_t n;		   /* entries in use */
 	uint16_t heads[N_BUCKETS]; /* by inode */
 	uint16_t next[LOCK_MAX];   /* in the bucket, or in the list of free ones */
-	uint16_t free;
+	uint16_t free;		   /* the first of those that have been used before */
 } known = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
 /*
@@ -88,16 +87,30 @@ static void enter_bucket(struct fs *fs, uint32_t idx)
 	__atomic_store_n(&known.n, known.n + 1, __ATOMIC_RELAXED);
 }
 
+/* A free one, or NONE. */
+static uint32_t take_free(struct fs *fs)
+{
+	struct lock_table *t = &fs->store->locks;
+	uint32_t idx = known.free;
+
+	if (idx != NONE) {
+		known.free = known.next[idx];
+	} else if (t->high < LOCK_MAX) {
+		idx = t->high;
+		__atomic_store_n(&t->high, idx + 1, __ATOMIC_RELEASE);
+	}
+	return idx;
+}
+
 /* fd is the entry's from here on. NONE: the table is full. */
 static uint32_t insert(struct fs *fs, const struct lock_entry *e)
 {
-	uint32_t idx = known.free;
+	uint32_t idx = take_free(fs);
 	struct lock_entry *to;
 
 	if (idx == NONE)
 		return NONE;
 	to = entry_at(fs, idx);
-	known.free = known.next[idx];
 	to->nodeid = e->nodeid;
 	to->owner = e->owner;
 	to->fh = e->fh;
@@ -136,34 +149,35 @@ static void drop(struct fs *fs, uint32_t idx)
 /* Attaching, and the whole table */
 
 /*
- * An entry that a dead worker left: a regular file of ours that no other entry names, for a pair
- * that no other has.
+ * An entry that a dead worker left: a regular file of ours that nothing else names, for a pair that
+ * no other has.
  */
-static bool entry_is_sound(struct fs *fs, const struct lock_entry *e, uint64_t *seen)
+static bool entry_is_sound(struct fs *fs, const struct lock_entry *e)
 {
+	int fd = e->fd;
 	struct stat st;
-	uint32_t bit = (uint32_t)e->fd;
 
-	if (e->fd < CONTRACT_FD_SESSION || e->fd >= FD_BITS || fd_stat(e->fd, &st) < 0 ||
-	    !S_ISREG(st.st_mode))
-		return false;
-	if (seen[bit / WORD_BITS] & UINT64_C(1) << bit % WORD_BITS)
-		return false;
-	seen[bit / WORD_BITS] |= UINT64_C(1) << bit % WORD_BITS;
-	return find(fs, e->nodeid, e->owner) == NONE;
+	return inode_claim_fd(fs, fd) && fd_stat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	       find(fs, e->nodeid, e->owner) == NONE;
 }
 
-int lock_init(struct fs *fs)
+void lock_prepare(void)
 {
-	static uint64_t seen[FD_BITS / WORD_BITS];
-
-	memset(seen, 0, sizeof(seen));
 	n_waits = 0;
 	known.n = 0;
 	known.free = NONE;
 	for (uint32_t i = 0; i < N_BUCKETS; i++)
 		known.heads[i] = NONE;
-	for (uint32_t i = LOCK_MAX; i-- > 0;) {
+	touch(known.next, sizeof(known.next));
+}
+
+int lock_init(struct fs *fs)
+{
+	uint32_t high = fs->store->locks.high;
+
+	if (high > LOCK_MAX)
+		return -EBADMSG;
+	for (uint32_t i = high; i-- > 0;) {
 		const struct lock_entry *e = entry_at(fs, i);
 
 		if (e->fd == 0) {
@@ -171,24 +185,17 @@ int lock_init(struct fs *fs)
 			known.free = (uint16_t)i;
 			continue;
 		}
-		if (!entry_is_sound(fs, e, seen))
+		if (!entry_is_sound(fs, e))
 			return -EBADMSG;
 		enter_bucket(fs, i);
 	}
 	return 0;
 }
 
-void lock_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *arg)
-{
-	for (uint32_t i = 0; i < LOCK_MAX; i++)
-		if (entry_at(fs, i)->fd != 0)
-			found(entry_at(fs, i)->fd, arg);
-}
-
 void lock_release_all(struct fs *fs)
 {
 	HOST(pthread_mutex_lock(&known.mutex));
-	for (uint32_t i = 0; i < LOCK_MAX && known.n > 0; i++)
+	for (uint32_t i = 0; i < fs->store->locks.high && known.n > 0; i++)
 		if (entry_at(fs, i)->fd != 0)
 			drop(fs, i);
 	pthread_mutex_unlock(&known.mutex);

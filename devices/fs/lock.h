@@ -51,10 +51,18 @@ struct lock_entry {
 
 /* In the store. */
 struct lock_table {
+	uint32_t high; /* indices from here on have never been used; only grows */
+	uint32_t unused;
 	struct lock_entry entries[LOCK_MAX];
 };
 
-/* Attach to the table, empty or left by a dead worker. 0, or -EBADMSG if it does not pass. */
+/* Before a turn: private memory. */
+void lock_prepare(void);
+
+/*
+ * Attach to the table, empty or left by a dead worker. After inode_init() and handle_init(). 0, or
+ * -EBADMSG if it does not pass.
+ */
 int lock_init(struct fs *fs);
 
 /* FLUSH: what owner holds of nodeid is given up. */
@@ -65,9 +73,6 @@ void lock_release_handle(struct request *rq, uint64_t nodeid, uint64_t fh);
 
 /* The request of this tag, which has waited (REQUEST_WAITS), does so no more. */
 void lock_wait_over(uint64_t tag);
-
-/* For sweep: every descriptor that the table holds. */
-void lock_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *arg);
 
 /* Give up all (DESTROY, or a new INIT). */
 void lock_release_all(struct fs *fs);

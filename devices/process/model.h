@@ -71,6 +71,9 @@ struct model_ops {
 	 * NULL: none. */
 	void (*for_each_fd)(struct device *d, void (*found)(int fd, void *arg), void *arg);
 
+	/* Instead, where there are many: the set of them, n in bit n % 64 of word n / 64. */
+	const uint64_t *(*fds)(struct device *d, uint32_t *ret_n_words);
+
 	/*
 	 * For each I/O thread, on the main thread before confinement: memory for requests and the
 	 * like. Negative errno is fatal. (What a thread must do itself: program.h, thread_begin.)

@@ -15,7 +15,8 @@ static uint32_t *turn; /* futex: 1: it has come. NULL: there is no stand-by to b
 
 int standby_begin(void)
 {
-	void *page = mmap(NULL, PAGE_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *page =
+		mmap(NULL, PAGE_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (page == MAP_FAILED)
 		return -errno;

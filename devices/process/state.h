@@ -54,7 +54,7 @@
 #include "devices/virtio/queue.h"
 
 #define STATE_MAGIC   UINT64_C(0x766d6465762d7331) /* "vmdev-s1" */
-#define STATE_VERSION 2u
+#define STATE_VERSION 3u
 
 enum { STATE_RINGS = 2 }; /* of an I/O thread: for transfers, and for what is done aside */
 

@@ -37,7 +37,7 @@ struct worker {
 	struct model *model;
 	struct state *state;
 	struct state_thread *shared; /* its threads' words; the main thread's is the first */
-	void *part; /* the device type's part of it; NULL: none */
+	void *part;		     /* the device type's part of it; NULL: none */
 	struct memory memory;
 	struct session session;
 	struct rings rings;

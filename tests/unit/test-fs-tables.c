@@ -78,10 +78,17 @@ static int worker_start(struct worker *w, struct store *s)
 	w->fs.journals = NULL;
 	w->fs.store = s;
 	w->fs.proc_fd = PROC_FD;
+	w->fs.n_threads = 1;
 	w->thread.index = 0;
 	w->thread.resumed = true;
 	w->ring.index = 0;
-	r = inode_init(&w->fs, ROOT_FD);
+	r = inode_prepare(&w->fs);
+	if (r == 0)
+		r = handle_prepare(&w->fs);
+	if (r == 0)
+		r = journal_prepare(&w->fs);
+	if (r == 0)
+		r = inode_init(&w->fs, ROOT_FD);
 	if (r == 0 && fds_at_most > 0)
 		w->fs.inodes->max_fds = fds_at_most;
 	if (r == 0)

@@ -53,6 +53,7 @@ static int set_up(void **unused)
 	session_store_init(&store, &keeping.model.device);
 	session = (struct session){ .store = &store, .device = &keeping.model.device };
 	session.image = store.image[0];
+	session.limits.fd_limit = CONTRACT_FD_LIMIT_MAX;
 	return 0;
 }
 
