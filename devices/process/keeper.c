@@ -1,5 +1,5 @@
 /* The keeper's loop: start a worker, await its death, judge it, renew. See keeper.h. */
-#include "devices/process/keeper.h"
+#include "devices/process/keeper-private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,6 @@
 
 #include "devices/base/clock.h"
 #include "devices/base/fd.h"
-#include "devices/base/lock.h"
 #include "devices/base/log.h"
 #include "devices/process/contract.h"
 #include "devices/process/renew.h"
@@ -28,49 +27,20 @@
 #include "devices/process/worker.h"
 
 enum {
-	FREE_FAULTS = 3, /* restarts without delay: what poison needs to be found out */
-	STILLBORN_LIMIT = 3,
-	MAX_BACKOFF_SHIFT = 7,
-	STOP_LIMIT_S = 15, /* to drain and leave; less than vmdevd gives the device */
-	NS_PER_S = 1000000000,
+	STOP_LIMIT_S = 15,	     /* to drain and leave; less than vmdevd gives the device */
 	WATCH_PARTS = 4,	     /* the watchdog looks this often in a hang-timeout */
 	RENEW_AFTER_NS = 2000000,    /* a start; a recovery is over by then */
 	AGAIN_AFTER_NS = 1000000000, /* the loss of a stand-by: another */
 	START_MIN_NS = 1000000000,   /* a worker has at least so long until it is ready */
-	SESSION_NS = 10000000,	     /* that each takes up; it costs some of processor time */
-	SESSIONS_AHEAD_NS = 64 * SESSION_NS,
 };
 
-struct keeper {
-	const struct program *program;
-	struct options *options;
-	char *const *argv;
-	struct state *state;
-	struct state_thread *threads; /* the worker's, in state */
-	pid_t worker;		      /* 0: none */
-	bool reaped;
-	pid_t standby;	   /* cloned ahead for its turn (standby.h); 0: none */
-	bool fresh;	   /* no worker that had its turn was cloned from this address space */
-	uint64_t renew_ns; /* when to make a fresh one, or a stand-by; 0: never */
-	uint32_t n_words;  /* threads of a worker, main thread included */
-	uint64_t turn_ns;  /* when the worker had its turn */
-	uint64_t stop_ns;  /* since when the worker is to leave; 0: it is not */
-	bool overdue;	   /* it has not left, and was killed */
-	bool only_drains;  /* it was started to do nothing but that */
-	uint32_t beats[STATE_THREADS];
-	uint64_t beat_ns[STATE_THREADS];
-};
-
-/* Incremented by every signal: the futex that makes signals and deaths one wait without a race. */
-static uint32_t events;
-static volatile sig_atomic_t stop_asked;
-static bool stop_passed_on;
+struct keeper_signals keeper_signals;
 
 static void on_signal(int signo)
 {
 	if (signo != SIGCHLD)
-		stop_asked = 1;
-	__atomic_add_fetch(&events, 1, __ATOMIC_RELEASE);
+		keeper_signals.stop_asked = 1;
+	__atomic_add_fetch(&keeper_signals.events, 1, __ATOMIC_RELEASE);
 }
 
 /*
@@ -125,7 +95,7 @@ static uint32_t count_threads(const struct keeper *k)
 	return n < CONTRACT_MAX_THREADS ? n : CONTRACT_MAX_THREADS;
 }
 
-static int fresh_state(struct keeper *k, uint32_t generation, uint32_t crash_hits)
+int keeper_fresh_state(struct keeper *k, uint32_t generation, uint32_t crash_hits)
 {
 	const struct options *o = k->options;
 	int r = state_create(k->program->state_len, rings_memfd_len(o->queues, o->queue_size),
@@ -154,7 +124,7 @@ static int first_start(struct keeper *k)
 	if (r < 0)
 		return r;
 	*resume = (struct options_resume){ .set = true, .n_threads = count_threads(k) };
-	return fresh_state(k, 0, 0);
+	return keeper_fresh_state(k, 0, 0);
 }
 
 /* The worker */
@@ -244,7 +214,7 @@ static void start_standby(struct keeper *k)
 	standby_end();
 }
 
-static void end_standby(struct keeper *k)
+void keeper_end_standby(struct keeper *k)
 {
 	if (k->standby == 0)
 		return;
@@ -369,17 +339,10 @@ static void pass_stop_on(void)
 {
 	uint64_t one = 1;
 
-	if (!stop_asked || write(CONTRACT_FD_STOP, &one, sizeof(one)) < 0)
+	if (!keeper_signals.stop_asked || write(CONTRACT_FD_STOP, &one, sizeof(one)) < 0)
 		return;
-	stop_asked = 0;
-	stop_passed_on = true;
-}
-
-static _Noreturn void give_up(const char *why, int status)
-{
-	log_error("%s", why);
-	tell_text(CONTRACT_MSG_FAILED, "%s", why);
-	_exit(status);
+	keeper_signals.stop_asked = 0;
+	keeper_signals.stop_passed_on = true;
 }
 
 /*
@@ -391,15 +354,16 @@ static void enforce_stop(struct keeper *k)
 {
 	uint64_t now = clock_now_ns();
 
-	if (k->overdue || (!stop_passed_on && k->state->session_over != STATE_END_STOPPED))
+	if (k->overdue ||
+	    (!keeper_signals.stop_passed_on && k->state->session_over != STATE_END_STOPPED))
 		return;
 	if (k->stop_ns == 0)
 		k->stop_ns = now;
-	if (now - k->stop_ns < (uint64_t)STOP_LIMIT_S * NS_PER_S)
+	if (now - k->stop_ns < STOP_LIMIT_S * KEEPER_NS_PER_S)
 		return;
 	kill(k->worker, SIGKILL);
 	if (k->only_drains)
-		give_up("the device cannot stop: its I/O does not end", CONTRACT_EXIT_HOST);
+		keeper_give_up("the device cannot stop: its I/O does not end", CONTRACT_EXIT_HOST);
 	log_error("the worker has not left %u s after it was to stop: killed", STOP_LIMIT_S);
 	k->state->session_over = STATE_END_STOPPED;
 	k->overdue = true;
@@ -420,7 +384,7 @@ static uint64_t next_look_ns(const struct keeper *k)
 		watch += clock_now_ns();
 	watch = sooner(watch, k->renew_ns);
 	if (k->stop_ns > 0 && !k->overdue)
-		watch = sooner(watch, k->stop_ns + (uint64_t)STOP_LIMIT_S * NS_PER_S);
+		watch = sooner(watch, k->stop_ns + STOP_LIMIT_S * KEEPER_NS_PER_S);
 	return watch;
 }
 
@@ -437,7 +401,7 @@ static void wait_for_event(struct keeper *k, uint32_t seen, bool dying)
 	uint32_t n = 0, max = dying ? 2 : k->n_words + 1;
 
 	words[n++] = (struct futex_waitv){ .val = seen,
-					   .uaddr = (uintptr_t)&events,
+					   .uaddr = (uintptr_t)&keeper_signals.events,
 					   .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG };
 	for (uint32_t i = 0; i < k->n_words && n < max; i++) {
 		uint32_t word = __atomic_load_n(&k->threads[i].word, __ATOMIC_ACQUIRE);
@@ -488,7 +452,7 @@ static void renew(struct keeper *k)
 	args = options_for_exec(k->argv, k->options);
 	hold_signals(SIG_BLOCK);
 	pass_stop_on();
-	if (k->worker && stop_passed_on) { /* it will leave */
+	if (k->worker && keeper_signals.stop_passed_on) { /* it will leave */
 		hold_signals(SIG_UNBLOCK);
 		return;
 	}
@@ -522,7 +486,7 @@ static void renew_ahead(struct keeper *k)
 static void await_death(struct keeper *k)
 {
 	for (;;) {
-		uint32_t seen = __atomic_load_n(&events, __ATOMIC_ACQUIRE);
+		uint32_t seen = __atomic_load_n(&keeper_signals.events, __ATOMIC_ACQUIRE);
 		bool dying;
 
 		reap(k);
@@ -541,183 +505,16 @@ static void await_death(struct keeper *k)
 	}
 }
 
-static void await_exit(struct keeper *k)
+void keeper_await_exit(struct keeper *k)
 {
 	while (!k->reaped) {
-		uint32_t seen = __atomic_load_n(&events, __ATOMIC_ACQUIRE);
+		uint32_t seen = __atomic_load_n(&keeper_signals.events, __ATOMIC_ACQUIRE);
 
 		reap(k);
 		if (!k->reaped)
-			syscall(SYS_futex, &events, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+			syscall(SYS_futex, &keeper_signals.events, FUTEX_WAIT_PRIVATE, seen, NULL,
+				NULL, 0);
 	}
-}
-
-/* What follows a death */
-
-static uint64_t answered(const struct keeper *k)
-{
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < k->n_words; i++)
-		n += k->threads[i].completed;
-	return n;
-}
-
-/* Count a death that is to be counted; false: the limit is reached. */
-static bool within_limit(struct keeper *k, bool fault)
-{
-	struct options_resume *r = &k->options->resume;
-	uint64_t now = clock_now_ns();
-
-	if (!fault && answered(k) > 0)
-		return true;
-	if (now - r->interval_start_ns >= k->options->restart_interval_ns) {
-		r->interval_start_ns = now;
-		r->n_faults = 0;
-	}
-	return ++r->n_faults <= k->options->restart_limit;
-}
-
-/* Or until the device is to stop. */
-static void pause_ns(uint64_t ns)
-{
-	struct timespec ts = { .tv_sec = (time_t)(ns / NS_PER_S),
-			       .tv_nsec = (long)(ns % NS_PER_S) };
-
-	while (!stop_asked && nanosleep(&ts, &ts) < 0 && errno == EINTR)
-		;
-}
-
-static void back_off(const struct keeper *k)
-{
-	uint32_t n = k->options->resume.n_faults;
-	uint32_t shift;
-	uint64_t ns;
-
-	if (n <= FREE_FAULTS || k->options->restart_backoff_ns == 0)
-		return;
-	shift = n - FREE_FAULTS - 1 < MAX_BACKOFF_SHIFT ? n - FREE_FAULTS - 1 : MAX_BACKOFF_SHIFT;
-	ns = k->options->restart_backoff_ns << shift;
-	log_warning("%u crashes: waiting %llu ms before the next start", n,
-		    (unsigned long long)(ns / 1000000u));
-	pause_ns(ns);
-}
-
-/*
- * A session ends when the front-end wants it to, and costs a worker and a fresh state: sessions
- * without end would cost a processor. A worker that a guest owns can end them, too.
- */
-static void pay_for_session(struct keeper *k)
-{
-	uint64_t *paid = &k->options->resume.sessions_paid_ns, now = clock_now_ns();
-
-	*paid = (*paid > now ? *paid : now) + SESSION_NS;
-	if (*paid > now + SESSIONS_AHEAD_NS)
-		pause_ns(*paid - now - SESSIONS_AHEAD_NS);
-}
-
-static void tell_death(struct keeper *k, bool fault)
-{
-	const struct state_fault *f = &k->state->fault;
-	uint32_t fields[] = { k->options->resume.generation, fault ? f->signo : SIGKILL, 0,
-			      fault ? f->syscall : 0 };
-
-	if (fault && f->syscall)
-		log_error("worker %u: system call %u is not allowed by its filter", fields[0],
-			  f->syscall - 1);
-	else if (fault)
-		log_error("worker %u died of signal %u (code %d, address %#llx, thread %u)",
-			  fields[0], f->signo, f->code, (unsigned long long)f->address, f->thread);
-	else
-		log_notice("worker %u was killed from outside", fields[0]);
-	tell(CONTRACT_MSG_DIED, 4, fields);
-}
-
-static bool is_fault(const struct keeper *k)
-{
-	return k->state->end == STATE_END_FAULT ||
-	       (k->state->end == STATE_END_NONE && k->state->fault.signo &&
-		!k->state->fault.counted);
-}
-
-/* A worker that died without having meant to. */
-static void judge_crash(struct keeper *k)
-{
-	struct options_resume *r = &k->options->resume;
-	bool fault = is_fault(k);
-
-	tell_death(k, fault);
-	r->n_stillborn = k->state->ready ? 0 : r->n_stillborn + 1;
-	if (r->n_stillborn >= STILLBORN_LIMIT)
-		give_up("workers die before they serve: the state is given up",
-			CONTRACT_EXIT_STATE);
-	if (!within_limit(k, fault))
-		give_up("too many crashes: the device is given up", CONTRACT_EXIT_LIMIT);
-	back_off(k);
-}
-
-/* Between sessions: nothing of the last one is left, not even its descriptors. */
-static void begin_new_session(struct keeper *k)
-{
-	uint32_t hits = k->state->crash_hits;
-	int r;
-
-	end_standby(k); /* it has the old state mapped */
-	await_exit(k);
-	pay_for_session(k);
-	for (int fd = CONTRACT_FD_RING; k->program->uses_rings && fd <= CONTRACT_FD_RING_MAX; fd++)
-		dup2(0, fd);
-	close_range(CONTRACT_FD_SESSION, ~0u, 0);
-	munmap(k->state, sizeof(*k->state));
-	r = fresh_state(k, k->options->resume.generation, hits);
-	if (r < 0)
-		give_up("no state for the next session", CONTRACT_EXIT_HOST);
-}
-
-/*
- * All I/O has drained. By hand, who starts the device again at once shall find it free: its I/O
- * rings hold what they have used for a while after the last process has gone, and the locks on it.
- */
-static void give_back(const struct options *o)
-{
-	if (o->mode != OPTIONS_ARRANGED)
-		return;
-	for (int fd = CONTRACT_FD_RESOURCE; fd <= CONTRACT_FD_RESOURCE_MAX; fd++)
-		lock_release(fd);
-	if (o->socket_path)
-		unlink(o->socket_path);
-}
-
-/* Decide by the worker's last word. Returns if another worker is to be started. */
-static void judge(struct keeper *k)
-{
-	switch ((enum state_end)k->state->end) {
-	case STATE_END_STOPPED:
-		end_standby(k);
-		await_exit(k);
-		give_back(k->options);
-		_exit(CONTRACT_EXIT_STOPPED);
-	case STATE_END_SESSION:
-		begin_new_session(k);
-		return;
-	case STATE_END_MEMORY:
-		log_warning(
-			"guest memory vanished (its file was truncated): the session is closed");
-		k->state->session_over = STATE_END_SESSION;
-		k->state->died_ns = 0;
-		return;
-	case STATE_END_STATE:
-		_exit(CONTRACT_EXIT_STATE);
-	case STATE_END_HOST:
-		_exit(CONTRACT_EXIT_HOST);
-	case STATE_END_NONE:
-	case STATE_END_FAULT:
-		break;
-	}
-	if (k->overdue)
-		return;
-	k->state->died_ns = clock_now_ns();
-	judge_crash(k);
 }
 
 int keeper_main(const struct program *program, struct options *o, char *const *argv)
@@ -739,9 +536,9 @@ int keeper_main(const struct program *program, struct options *o, char *const *a
 		r = k.state ? 0 : -errno;
 	}
 	if (r == -EBADMSG)
-		give_up("the state is not one of this version", CONTRACT_EXIT_STATE);
+		keeper_give_up("the state is not one of this version", CONTRACT_EXIT_STATE);
 	if (r < 0)
-		give_up("the keeper cannot prepare itself", CONTRACT_EXIT_HOST);
+		keeper_give_up("the keeper cannot prepare itself", CONTRACT_EXIT_HOST);
 	k.n_words = o->resume.n_threads + 1;
 	k.worker = o->resume.worker;
 	if (k.worker) {
@@ -751,11 +548,11 @@ int keeper_main(const struct program *program, struct options *o, char *const *a
 	for (;;) {
 		r = k.worker ? 0 : start_worker(&k);
 		if (r < 0)
-			give_up("no worker can be started", CONTRACT_EXIT_HOST);
+			keeper_give_up("no worker can be started", CONTRACT_EXIT_HOST);
 		await_death(&k);
 		if (!k.reaped)
 			kill(k.worker, SIGKILL);
-		judge(&k);
+		keeper_judge(&k);
 		k.worker = 0;
 		if (!k.fresh)
 			renew(&k);

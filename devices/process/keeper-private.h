@@ -1,0 +1,65 @@
+/*
+ * What the parts of the keeper share: keeper.c has its life, and uses the others.
+ *
+ *	keeper-judge.c	what follows a death: limits, pauses, the end of a session
+ *
+ * Runs in: keeper. Trusts: as in keeper.h.
+ */
+#pragma once
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "devices/process/keeper.h"
+#include "devices/process/state.h"
+
+#define KEEPER_NS_PER_S UINT64_C(1000000000)
+
+struct keeper {
+	const struct program *program;
+	struct options *options;
+	char *const *argv;
+	struct state *state;
+	struct state_thread *threads; /* the worker's, in state */
+	pid_t worker;		      /* 0: none */
+	bool reaped;
+	pid_t standby;	   /* cloned ahead for its turn (standby.h); 0: none */
+	bool fresh;	   /* no worker that had its turn was cloned from this address space */
+	uint64_t renew_ns; /* when to make a fresh one, or a stand-by; 0: never */
+	uint32_t n_words;  /* threads of a worker, main thread included */
+	uint64_t turn_ns;  /* when the worker had its turn */
+	uint64_t stop_ns;  /* since when the worker is to leave; 0: it is not */
+	bool overdue;	   /* it has not left, and was killed */
+	bool only_drains;  /* it was started to do nothing but that */
+	uint32_t beats[STATE_THREADS];
+	uint64_t beat_ns[STATE_THREADS];
+};
+
+/* What signals have told. */
+struct keeper_signals {
+	uint32_t events; /* counts them: the futex that makes signals and deaths one wait */
+	volatile sig_atomic_t stop_asked;
+	bool stop_passed_on; /* to the worker */
+};
+extern struct keeper_signals keeper_signals;
+
+/* keeper.c */
+
+/* A fresh state for the next session. 0 or a negative errno. */
+int keeper_fresh_state(struct keeper *k, uint32_t generation, uint32_t crash_hits);
+
+/* The stand-by, if there is one, is ended and gone. */
+void keeper_end_standby(struct keeper *k);
+
+/* Returns when the worker is gone, with all its memory. */
+void keeper_await_exit(struct keeper *k);
+
+/* keeper-judge.c */
+
+/* Say why, and end the keeper. */
+_Noreturn void keeper_give_up(const char *why, int status);
+
+/* Decide by the worker's last word. Returns if another worker is to be started. */
+void keeper_judge(struct keeper *k);
