@@ -1,6 +1,7 @@
 /*
  * What the parts of the keeper share: keeper.c has its life, and uses the others.
  *
+ *	keeper-watch.c	the worker at work: hangs, stopping, its death
  *	keeper-judge.c	what follows a death: limits, pauses, the end of a session
  *
  * Runs in: keeper. Trusts: as in keeper.h.
@@ -52,6 +53,20 @@ int keeper_fresh_state(struct keeper *k, uint32_t generation, uint32_t crash_hit
 
 /* The stand-by, if there is one, is ended and gone. */
 void keeper_end_standby(struct keeper *k);
+
+/* Earlier workers are reaped here too, when they are at last gone. */
+void keeper_reap(struct keeper *k);
+
+/* While the worker is at work, so that nobody waits for it after the next death. */
+void keeper_renew_ahead(struct keeper *k);
+
+/* keeper-watch.c */
+
+/* The worker is told to stop, if the keeper has been. */
+void keeper_pass_stop_on(void);
+
+/* Returns when the worker has died: its threads' words say so, or it has been reaped. */
+void keeper_await_death(struct keeper *k);
 
 /* Returns when the worker is gone, with all its memory. */
 void keeper_await_exit(struct keeper *k);
