@@ -1,6 +1,7 @@
 /*
  * What the parts of the keeper share: keeper.c has its life, and uses the others.
  *
+ *	keeper-start.c	workers and stand-bys are cloned, given their turn, reaped
  *	keeper-watch.c	the worker at work: hangs, stopping, its death
  *	keeper-judge.c	what follows a death: limits, pauses, the end of a session
  *
@@ -17,6 +18,8 @@
 #include "devices/process/state.h"
 
 #define KEEPER_NS_PER_S UINT64_C(1000000000)
+
+enum { KEEPER_RENEW_AFTER_NS = 2000000 }; /* a start; a recovery is over by then */
 
 struct keeper {
 	const struct program *program;
@@ -51,14 +54,22 @@ extern struct keeper_signals keeper_signals;
 /* A fresh state for the next session. 0 or a negative errno. */
 int keeper_fresh_state(struct keeper *k, uint32_t generation, uint32_t crash_hits);
 
+/* While the worker is at work, so that nobody waits for it after the next death. */
+void keeper_renew_ahead(struct keeper *k);
+
+/* keeper-start.c */
+
+/* The next worker: the stand-by, if there is one, or a new one. 0 or a negative errno. */
+int keeper_start_worker(struct keeper *k);
+
+/* The next worker, at work while this one is. Without it, recovery takes a little longer. */
+void keeper_start_standby(struct keeper *k);
+
 /* The stand-by, if there is one, is ended and gone. */
 void keeper_end_standby(struct keeper *k);
 
 /* Earlier workers are reaped here too, when they are at last gone. */
 void keeper_reap(struct keeper *k);
-
-/* While the worker is at work, so that nobody waits for it after the next death. */
-void keeper_renew_ahead(struct keeper *k);
 
 /* keeper-watch.c */
 
