@@ -1,5 +1,5 @@
 /* The worker's main thread, in the order of worker.h: start, end, loop, life. */
-#include "devices/process/worker.h"
+#include "devices/process/worker-private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,161 +30,23 @@
 #include "devices/process/tell.h"
 #include "devices/process/thread.h"
 
-struct worker {
-	const struct program *program;
-	const struct options *options;
-	bool ahead; /* another worker is at work, it is not our turn yet */
-	struct model *model;
-	struct state *state;
-	struct state_thread *shared; /* its threads' words; the main thread's is the first */
-	void *part;		     /* the device type's part of it; NULL: none */
-	struct memory memory;
-	struct session session;
-	struct rings rings;
-	int epoll;
-	int asked;    /* eventfd: an I/O thread wants the model to settle something */
-	bool blocked; /* waiting for room to send a reply */
-	uint32_t n_threads;
-	uint32_t n_prepared; /* threads that are; futex */
-	uint32_t prepare_result;
-	uint32_t go; /* futex: threads may serve */
-	uint32_t n_resumed;
-	struct thread threads[CONTRACT_MAX_THREADS];
-};
-
 /* One worker a process. Static: nothing in a worker is allocated after its start. */
 static struct worker the_worker;
 
 /* Ahead of its turn a worker leaves no word: the next one will try the same, and say so. */
-static _Noreturn void leave_early(struct worker *w, enum state_end end)
+_Noreturn void worker_leave_early(struct worker *w, enum state_end end)
 {
 	if (w->ahead)
 		syscall(SYS_exit_group, CONTRACT_EXIT_HOST);
 	fault_leave(w->state, end);
 }
 
-static _Noreturn void fail(struct worker *w, const char *what, int error)
+_Noreturn void worker_fail(struct worker *w, const char *what, int error)
 {
 	log_error("%s%s: %s", w->ahead ? "stand-by: " : "", what, strerror(-error));
 	if (!w->ahead)
 		tell_text(CONTRACT_MSG_FAILED, "%s: %s", what, strerror(-error));
-	leave_early(w, STATE_END_HOST);
-}
-
-/* Threads */
-
-void worker_thread_prepared(struct worker *w, int result)
-{
-	uint32_t zero = 0;
-
-	if (result < 0)
-		__atomic_compare_exchange_n(&w->prepare_result, &zero, (uint32_t)-result, false,
-					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&w->n_prepared, 1, __ATOMIC_ACQ_REL);
-	syscall(SYS_futex, &w->n_prepared, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-	while (!__atomic_load_n(&w->go, __ATOMIC_ACQUIRE))
-		syscall(SYS_futex, &w->go, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
-}
-
-static void start_threads(struct worker *w)
-{
-	for (uint32_t i = 0; i < w->n_threads; i++) {
-		struct thread *t = &w->threads[i];
-		int r;
-
-		t->index = i;
-		t->worker = w;
-		t->state = w->state;
-		t->shared = &w->shared[i + 1];
-		t->begin = w->program->thread_begin;
-		r = thread_start(t);
-		if (r < 0)
-			fail(w, "cannot start an I/O thread", r);
-	}
-}
-
-static void prepare_threads(struct worker *w)
-{
-	for (uint32_t i = 0; i < w->n_threads; i++) {
-		int r;
-
-		w->threads[i].model = w->model;
-		r = thread_prepare(&w->threads[i]);
-		if (r == -EBADMSG) {
-			log_error("what the state says of an I/O ring does not pass its checks");
-			leave_early(w, STATE_END_STATE);
-		}
-		if (r < 0)
-			fail(w, "an I/O thread cannot be prepared", r);
-	}
-}
-
-static void open_threads(struct worker *w)
-{
-	for (uint32_t i = 0; i < w->n_threads; i++) {
-		int r = thread_open(&w->threads[i]);
-
-		if (r < 0)
-			fail(w, "an I/O thread cannot be prepared", r);
-	}
-}
-
-/* The same for every worker of a sandbox: where there is no companion, there was none. */
-static bool has_companion(const struct worker *w)
-{
-	return w->program->uses_rings && !w->options->no_io_uring;
-}
-
-static void start_aside(struct worker *w)
-{
-	struct uring *urings[CONTRACT_MAX_THREADS];
-	int r;
-
-	if (!has_companion(w))
-		return;
-	for (uint32_t i = 0; i < w->n_threads; i++)
-		urings[i] = &w->threads[i].aside;
-	r = aside_start(w->state, urings, w->n_threads);
-	if (r < 0)
-		fail(w, "cannot start the companion thread", r);
-}
-
-static void await_threads(struct worker *w)
-{
-	uint32_t n;
-	int r;
-
-	while ((n = __atomic_load_n(&w->n_prepared, __ATOMIC_ACQUIRE)) < w->n_threads)
-		syscall(SYS_futex, &w->n_prepared, FUTEX_WAIT_PRIVATE, n, NULL, NULL, 0);
-	if (w->prepare_result)
-		fail(w, "an I/O thread cannot be prepared", -(int)w->prepare_result);
-	r = has_companion(w) ? aside_await() : 0;
-	if (r < 0)
-		fail(w, "the companion thread cannot be prepared", r);
-}
-
-static void release_threads(struct worker *w)
-{
-	__atomic_store_n(&w->go, 1, __ATOMIC_RELEASE);
-	syscall(SYS_futex, &w->go, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
-}
-
-void worker_tell_resumed(struct worker *w)
-{
-	uint64_t died = w->state->died_ns;
-
-	/* The main thread may be leaving just now: then there is nothing that has recovered. */
-	if (__atomic_add_fetch(&w->n_resumed, 1, __ATOMIC_ACQ_REL) < w->n_threads || died == 0 ||
-	    __atomic_load_n(&w->state->session_over, __ATOMIC_RELAXED))
-		return;
-	tell_recovered(w->options->resume.generation, clock_now_ns() - died);
-}
-
-void worker_tell_poison(struct worker *w, uint32_t ring, uint16_t head)
-{
-	uint32_t fields[] = { ring, head };
-
-	tell(CONTRACT_MSG_POISON, 2, fields);
+	worker_leave_early(w, STATE_END_HOST);
 }
 
 /* What the session asks of us (vhost/device.h) */
@@ -289,7 +151,7 @@ static void begin_process(struct worker *w)
 	if (r == 0 && w->program->begin)
 		r = w->program->begin();
 	if (r < 0)
-		fail(w, "the worker cannot be prepared", r);
+		worker_fail(w, "the worker cannot be prepared", r);
 }
 
 static void watch(struct worker *w, int fd)
@@ -297,7 +159,7 @@ static void watch(struct worker *w, int fd)
 	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
 
 	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &ev) < 0)
-		fail(w, "a descriptor cannot be watched", -errno);
+		worker_fail(w, "a descriptor cannot be watched", -errno);
 }
 
 static void watch_asked(struct worker *w)
@@ -307,14 +169,14 @@ static void watch_asked(struct worker *w)
 
 	ev.data.fd = w->asked = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->asked < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->asked, &ev) < 0)
-		fail(w, "no event for I/O threads", -errno);
+		worker_fail(w, "no event for I/O threads", -errno);
 }
 
 static void begin_loop(struct worker *w)
 {
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (w->epoll < 0)
-		fail(w, "no event loop", -errno);
+		worker_fail(w, "no event loop", -errno);
 	if (w->model->ops->settle)
 		watch_asked(w);
 	watch(w, CONTRACT_FD_STOP);
@@ -368,7 +230,7 @@ static void attach_model(struct worker *w)
 		fault_leave(w->state, STATE_END_STATE);
 	}
 	if (r < 0)
-		fail(w, "the device's part of the state cannot be used", r);
+		worker_fail(w, "the device's part of the state cannot be used", r);
 }
 
 static bool connected(const struct worker *w)
@@ -385,7 +247,7 @@ static void open_rings(struct worker *w)
 	int r = rings_init(&w->rings, w->state, &w->memory, w->threads, w->model, &spec);
 
 	if (r < 0)
-		fail(w, "the in-flight region cannot be mapped", r);
+		worker_fail(w, "the in-flight region cannot be mapped", r);
 }
 
 /* End */
@@ -547,7 +409,7 @@ static _Noreturn void serve(struct worker *w)
 /* No ring runs any more, only the fence is kept; the keeper closes what the session had open. */
 static _Noreturn void finish_session(struct worker *w)
 {
-	release_threads(w);
+	worker_release_threads(w);
 	op_still(&w->model->device, DEVICE_DRAINED);
 	tell(CONTRACT_MSG_DISCONNECTED, 0, NULL);
 	if (w->state->session_over == STATE_END_STOPPED || w->options->connected)
@@ -571,7 +433,7 @@ static void create_model(struct worker *w, void *config)
 	if (!w->model) {
 		if (!w->ahead)
 			tell_text(CONTRACT_MSG_FAILED, "the device cannot be set up: see its log");
-		leave_early(w, STATE_END_HOST);
+		worker_leave_early(w, STATE_END_HOST);
 	}
 	w->model->device.ops = &worker_device_ops;
 }
@@ -581,7 +443,7 @@ static void begin_faults(struct worker *w)
 	int r = fault_init();
 
 	if (r < 0)
-		fail(w, "the worker cannot be prepared", r);
+		worker_fail(w, "the worker cannot be prepared", r);
 }
 
 /* The worker of this generation is at work from here on. */
@@ -604,7 +466,7 @@ static void touch_all(struct worker *w)
 static void stand_by(struct worker *w)
 {
 	touch_all(w);
-	await_threads(w);
+	worker_await_threads(w);
 	begin_faults(w);
 	standby_await_turn();
 	prctl(PR_SET_NAME, "vmdev-worker", 0, 0, 0);
@@ -621,11 +483,11 @@ static void prepare(struct worker *w, void *config)
 	}
 	begin_process(w);
 	/* Threads take a while to appear; what they will serve is opened meanwhile. */
-	start_threads(w);
-	start_aside(w);
+	worker_start_threads(w);
+	worker_start_aside(w);
 	create_model(w, config);
 	open_rings(w);
-	prepare_threads(w);
+	worker_prepare_threads(w);
 }
 
 /* What it left: worker.h, 5 to 7. */
@@ -640,7 +502,7 @@ static void take_over(struct worker *w)
 	begin_loop(w);
 	if (!aside_shut_out(w->state))
 		fault_leave(w->state, STATE_END_STATE);
-	open_threads(w);
+	worker_open_threads(w);
 }
 
 _Noreturn void worker_main(const struct program *program, const struct options *o, void *config,
@@ -660,16 +522,16 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 		stand_by(w);
 	take_over(w);
 	if (!ahead)
-		await_threads(w);
+		worker_await_threads(w);
 	r = confine_worker(o->mode == OPTIONS_CONTRACT);
 	if (r < 0)
-		fail(w, "the worker's system call filter cannot be installed", r);
+		worker_fail(w, "the worker's system call filter cannot be installed", r);
 	/* The threads wait to be released: rings can be attached though none stands still. */
 	if (w->state->session_over)
 		finish_session(w);
 	op_apply(&w->model->device, session_image(&w->session));
 	__atomic_store_n(&w->state->ready, 1, __ATOMIC_RELEASE);
-	release_threads(w);
+	worker_release_threads(w);
 	tell(CONTRACT_MSG_READY, 1, &generation);
 	/* The last worker may have died before it told. */
 	if (connected(w))
