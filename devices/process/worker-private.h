@@ -2,6 +2,7 @@
  * What the parts of the worker's main thread share: worker.c has its life, and uses the others.
  *
  *	worker-threads.c	the I/O threads and the companion: started, prepared, released
+ *	worker-device.c		what the session asks of us
  *
  * Runs in: worker's main thread. Trusts: as in worker.h.
  */
@@ -35,6 +36,9 @@ struct worker {
 	struct thread threads[CONTRACT_MAX_THREADS];
 };
 
+/* One worker a process. Static: nothing in a worker is allocated after its start. */
+extern struct worker the_worker;
+
 /* worker.c */
 
 /* Ahead of its turn a worker leaves no word: the next one will try the same, and say so. */
@@ -50,3 +54,6 @@ void worker_prepare_threads(struct worker *w);
 void worker_await_threads(struct worker *w);
 void worker_open_threads(struct worker *w);
 void worker_release_threads(struct worker *w);
+
+/* worker-device.c */
+extern const struct device_ops worker_device_ops;

@@ -30,8 +30,7 @@
 #include "devices/process/tell.h"
 #include "devices/process/thread.h"
 
-/* One worker a process. Static: nothing in a worker is allocated after its start. */
-static struct worker the_worker;
+struct worker the_worker;
 
 /* Ahead of its turn a worker leaves no word: the next one will try the same, and say so. */
 _Noreturn void worker_leave_early(struct worker *w, enum state_end end)
@@ -48,76 +47,6 @@ _Noreturn void worker_fail(struct worker *w, const char *what, int error)
 		tell_text(CONTRACT_MSG_FAILED, "%s: %s", what, strerror(-error));
 	worker_leave_early(w, STATE_END_HOST);
 }
-
-/* What the session asks of us (vhost/device.h) */
-
-static void op_config_read(struct device *d, const struct image *im, uint32_t offset, uint32_t len,
-			   uint8_t *ret_bytes)
-{
-	the_worker.model->ops->config_read(d, im, offset, len, ret_bytes);
-}
-
-static bool op_config_write(struct device *d, struct image *im, uint32_t offset, uint32_t len,
-			    const uint8_t *bytes)
-{
-	return the_worker.model->ops->config_write(d, im, offset, len, bytes);
-}
-
-static void op_reset(struct device *d, struct image *im)
-{
-	the_worker.model->ops->reset(d, im);
-}
-
-static bool op_mtu_set(struct device *d, struct image *im, uint64_t mtu)
-{
-	return the_worker.model->ops->mtu_set(d, im, mtu);
-}
-
-static bool op_announce(struct device *d, const uint8_t mac[6])
-{
-	return the_worker.model->ops->announce(d, mac);
-}
-
-/* Waiting for I/O is not hanging: the watchdog looks at the I/O threads meanwhile. */
-static void op_still(struct device *d, enum device_stillness s)
-{
-	struct state_thread *me = &the_worker.shared[0];
-
-	state_thread_blocks(me);
-	thread_still(the_worker.threads, the_worker.n_threads, s);
-	state_thread_goes_on(me);
-}
-
-static void op_apply(struct device *d, const struct image *im)
-{
-	struct worker *w = &the_worker;
-
-	w->model->ops->configure(d, im);
-	rings_apply(&w->rings, im);
-	thread_run(w->threads, w->n_threads);
-}
-
-static void op_ring_fresh(struct device *d, uint32_t index)
-{
-	rings_forget(&the_worker.rings, index);
-}
-
-static uint16_t op_ring_base(struct device *d, uint32_t index)
-{
-	return rings_base(&the_worker.rings, index);
-}
-
-static const struct device_ops worker_device_ops = {
-	.config_read = op_config_read,
-	.config_write = op_config_write,
-	.reset = op_reset,
-	.mtu_set = op_mtu_set,
-	.announce = op_announce,
-	.still = op_still,
-	.apply = op_apply,
-	.ring_fresh = op_ring_fresh,
-	.ring_base = op_ring_base,
-};
 
 /* Start */
 
@@ -258,7 +187,7 @@ static _Noreturn void leave(struct worker *w, enum state_end end)
 
 	__atomic_store_n(&w->state->session_over, end, __ATOMIC_RELEASE);
 	CRASH_POINT("worker.session_over");
-	op_still(&w->model->device, DEVICE_DRAINED);
+	worker_device_ops.still(&w->model->device, DEVICE_DRAINED);
 	CRASH_POINT("worker.drained");
 	if (im->connection != IMAGE_NO_FD)
 		fd_close(im->connection);
@@ -368,7 +297,7 @@ void worker_ask_settle(struct worker *w)
 
 static void settle(struct worker *w)
 {
-	op_still(&w->model->device, DEVICE_PAUSED);
+	worker_device_ops.still(&w->model->device, DEVICE_PAUSED);
 	w->model->ops->settle(&w->model->device);
 	thread_run(w->threads, w->n_threads);
 }
@@ -410,7 +339,7 @@ static _Noreturn void serve(struct worker *w)
 static _Noreturn void finish_session(struct worker *w)
 {
 	worker_release_threads(w);
-	op_still(&w->model->device, DEVICE_DRAINED);
+	worker_device_ops.still(&w->model->device, DEVICE_DRAINED);
 	tell(CONTRACT_MSG_DISCONNECTED, 0, NULL);
 	if (w->state->session_over == STATE_END_STOPPED || w->options->connected)
 		fault_leave(w->state, STATE_END_STOPPED);
@@ -529,7 +458,7 @@ _Noreturn void worker_main(const struct program *program, const struct options *
 	/* The threads wait to be released: rings can be attached though none stands still. */
 	if (w->state->session_over)
 		finish_session(w);
-	op_apply(&w->model->device, session_image(&w->session));
+	worker_device_ops.apply(&w->model->device, session_image(&w->session));
 	__atomic_store_n(&w->state->ready, 1, __ATOMIC_RELEASE);
 	worker_release_threads(w);
 	tell(CONTRACT_MSG_READY, 1, &generation);
