@@ -3,6 +3,7 @@
  *
  *	worker-threads.c	the I/O threads and the companion: started, prepared, released
  *	worker-device.c		what the session asks of us
+ *	worker-serve.c		its loop: front-end and vmdevd; the end of a session
  *
  * Runs in: worker's main thread. Trusts: as in worker.h.
  */
@@ -57,3 +58,26 @@ void worker_release_threads(struct worker *w);
 
 /* worker-device.c */
 extern const struct device_ops worker_device_ops;
+
+/* worker-serve.c */
+
+/* Has a front-end connected? */
+bool worker_connected(const struct worker *w);
+
+/* What it waits with; what would make it leave is watched from here on. */
+void worker_begin_loop(struct worker *w);
+
+/* The front-end, or the next one, is watched too. */
+void worker_watch_peer(struct worker *w);
+
+/*
+ * The last worker may have received a message, or committed a reply, that no event of the socket
+ * will tell of.
+ */
+void worker_resume_session(struct worker *w);
+
+/* Serve until the session ends; then leave. */
+_Noreturn void worker_serve(struct worker *w);
+
+/* No ring runs any more, only the fence is kept; the keeper closes what the session had open. */
+_Noreturn void worker_finish_session(struct worker *w);
