@@ -66,6 +66,12 @@ static int refuse_unknown(sd_bus_message *m, const char *selector)
 		"there is no VM or device \"%s\"; `vmdevctl list` shows what there is", selector);
 }
 
+static int answer(sd_bus_message *m, struct bus_peer *peer, const char *text)
+{
+	bus_peer_is_sent(peer, text);
+	return sd_bus_reply_method_return(m, "s", text);
+}
+
 /* ---- answers that wait ---- */
 
 static json_object *describe_all(struct manager *manager, json_object *names)
@@ -255,7 +261,7 @@ static int method_list(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
 	if (!names)
 		return refuse_unknown(m, selector);
 	devices = describe_all(peer->manager, names);
-	r = sd_bus_reply_method_return(m, "s", to_text(devices));
+	r = answer(m, peer, to_text(devices));
 	json_object_put(devices);
 	json_object_put(names);
 	return r;
@@ -316,6 +322,22 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_SIGNAL_WITH_NAMES("Event", "s", SD_BUS_PARAM(json), 0),
 	SD_BUS_VTABLE_END,
 };
+
+void bus_peer_is_sent(struct bus_peer *peer, const char *text)
+{
+	size_t len = strlen(text);
+
+	peer->lens[peer->n_sent++ % BUS_MAX_QUEUED] = len > UINT32_MAX ? UINT32_MAX : (uint32_t)len;
+}
+
+uint64_t bus_peer_len(const struct bus_peer *peer, uint64_t n)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t i = 1; i <= n && i <= BUS_MAX_QUEUED && i <= peer->n_sent; i++)
+		sum += peer->lens[(peer->n_sent - i) % BUS_MAX_QUEUED];
+	return sum;
+}
 
 int bus_methods_add(sd_bus *connection, struct bus_peer *peer)
 {

@@ -12,12 +12,21 @@
 #define BUS_PATH      "/org/vmdev"
 #define BUS_INTERFACE "org.vmdev.Manager"
 
+enum { BUS_MAX_QUEUED = 512 }; /* messages that a client has not read */
+
 /* The userdata of the object: who calls, and what is called. */
 struct bus_peer {
 	struct manager *manager;
 	bool is_known; /* uid is the client's; else it is asked of the system bus, per message */
 	uid_t uid;
+	/* bytes of the messages that it was sent last; the next one goes to n_sent % the number */
+	uint32_t lens[BUS_MAX_QUEUED];
+	unsigned n_sent;
 };
+
+void bus_peer_is_sent(struct bus_peer *peer, const char *text);
+/* Bytes of the last n messages. */
+uint64_t bus_peer_len(const struct bus_peer *peer, uint64_t n);
 
 /* Adds the object to a connection. *peer has to outlive the connection. */
 int bus_methods_add(sd_bus *connection, struct bus_peer *peer);

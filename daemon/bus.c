@@ -4,8 +4,9 @@
  * Runs in: vmdevd.
  * Trusts:  see bus.h.
  *
- * A client costs a descriptor and what it has queued, so both are limited: connections in all and
- * per user, and a listener that does not read its events is closed rather than waited for. Nothing
+ * A client costs a descriptor, what it has queued, and the time that its calls take. Connections
+ * are limited in all and per user. Who lets pile up what it is sent, events or answers, is hung up
+ * on rather than waited for. And calls are served after all else (priority.h), in turns. Nothing
  * here blocks: sd-bus reads and writes from the event loop.
  */
 #include "daemon/bus.h"
@@ -16,11 +17,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/bus-methods.h"
 #include "daemon/journal.h"
 #include "daemon/listener.h"
+#include "daemon/priority.h"
 #include "daemon/text.h"
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
@@ -32,7 +35,9 @@ enum {
 	MAX_CLIENTS = 256,
 	MAX_CLIENTS_OF_OTHERS = 128, /* than root, whom nobody can lock out */
 	MAX_CLIENTS_PER_USER = 32,   /* root excepted */
-	MAX_QUEUED = 512,	     /* messages that a client has not read */
+	/* bytes that a client has not read, if they are of more than one message */
+	MAX_QUEUED_LEN = 4 << 20,
+	REST_USEC = 100000, /* when there is no descriptor for who connects */
 };
 
 /* Members of this group may look (units/vmdev.sysusers); without it only root may. */
@@ -43,7 +48,7 @@ struct client {
 	struct bus *bus;
 	struct bus_peer peer;
 	sd_bus *connection;
-	bool is_deaf; /* does not read what it is sent: the sweep closes it */
+	bool is_over; /* has gone, or does not read what it is sent: the sweep closes it */
 };
 
 struct bus {
@@ -52,6 +57,7 @@ struct bus {
 	char *path;
 	int listen_fd;
 	sd_event_source *accept;
+	sd_event_source *rest;	/* runs while nobody is accepted */
 	sd_event_source *sweep; /* closes clients when none of their calls is being dispatched */
 	struct list clients;
 	unsigned n_clients;
@@ -72,11 +78,37 @@ static struct client *client_free(struct client *c)
 	return NULL;
 }
 
+/* Not at once: one of its messages may be in hand. */
+static void client_end(struct client *c)
+{
+	c->is_over = true;
+	(void)sd_event_source_set_enabled(c->bus->sweep, SD_EVENT_ONESHOT);
+}
+
 /* A client's connection has ended, by its own will or because it broke the protocol. */
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
-	client_free(userdata);
+	client_end(userdata);
 	return 0;
+}
+
+/* sd-bus knows how many messages wait, not how long they are. */
+static bool is_deaf(const struct client *c)
+{
+	uint64_t n = 0;
+
+	(void)sd_bus_get_n_queued_write(c->connection, &n);
+	return n > BUS_MAX_QUEUED || (n > 1 && bus_peer_len(&c->peer, n) > MAX_QUEUED_LEN);
+}
+
+/* Before anything is made of a message, those that sd-bus itself would answer among them. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+	struct client *c = userdata;
+
+	if (!c->is_over && sd_bus_message_is_method_call(m, NULL, NULL) > 0 && is_deaf(c))
+		client_end(c);
+	return c->is_over; /* 1: nobody else gets it */
 }
 
 static unsigned count_of_user(const struct bus *bus, uid_t uid)
@@ -112,6 +144,8 @@ static int connection_start(struct client *c, int *fd)
 	if (r >= 0)
 		r = sd_bus_set_sender(c->connection, "org.vmdev");
 	if (r >= 0)
+		r = sd_bus_add_filter(c->connection, NULL, on_message, c);
+	if (r >= 0)
 		r = bus_methods_add(c->connection, &c->peer);
 	if (r >= 0)
 		r = sd_bus_match_signal_async(
@@ -120,7 +154,7 @@ static int connection_start(struct client *c, int *fd)
 	if (r >= 0)
 		r = sd_bus_start(c->connection);
 	if (r >= 0)
-		r = sd_bus_attach_event(c->connection, c->bus->event, SD_EVENT_PRIORITY_NORMAL);
+		r = sd_bus_attach_event(c->connection, c->bus->event, PRIORITY_ASKERS);
 	return r;
 }
 
@@ -139,7 +173,7 @@ static int client_new(struct bus *bus, int *fd)
 	if (!c)
 		return -ENOMEM;
 	c->bus = bus;
-	c->peer = (struct bus_peer){ bus->manager, true, creds.uid };
+	c->peer = (struct bus_peer){ .manager = bus->manager, .is_known = true, .uid = creds.uid };
 	list_append(&bus->clients, &c->link);
 	bus->n_clients++;
 	r = connection_start(c, fd);
@@ -148,14 +182,33 @@ static int client_new(struct bus *bus, int *fd)
 	return r;
 }
 
+/* Whoever waits to be accepted goes on waiting, and would be told of again and again. */
+static void rest(struct bus *bus)
+{
+	if (sd_event_source_set_time_relative(bus->rest, REST_USEC) >= 0 &&
+	    sd_event_source_set_enabled(bus->rest, SD_EVENT_ONESHOT) >= 0)
+		(void)sd_event_source_set_enabled(bus->accept, SD_EVENT_OFF);
+}
+
+static int on_rested(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct bus *bus = arg;
+
+	(void)sd_event_source_set_enabled(bus->accept, SD_EVENT_ON);
+	return 0;
+}
+
 static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
 	struct bus *bus = arg;
 	scope_fd int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	int r;
 
-	if (client < 0)
+	if (client < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			rest(bus);
 		return 0;
+	}
 	r = client_new(bus, &client);
 	if (r < 0)
 		journal_write(&(struct journal_about){ .level = LOG_LEVEL_DEBUG },
@@ -189,7 +242,7 @@ static void system_bus_join(struct bus *bus)
 	if (r >= 0)
 		r = sd_bus_request_name_async(bus->system, NULL, "org.vmdev", 0, on_name, NULL);
 	if (r >= 0)
-		r = sd_bus_attach_event(bus->system, bus->event, SD_EVENT_PRIORITY_NORMAL);
+		r = sd_bus_attach_event(bus->system, bus->event, PRIORITY_ASKERS);
 	if (r < 0)
 		bus->system = sd_bus_close_unref(bus->system);
 }
@@ -201,13 +254,19 @@ static void emit(sd_bus *connection, const char *json)
 	(void)sd_bus_emit_signal(connection, BUS_PATH, BUS_INTERFACE, "Event", "s", json);
 }
 
+static void emit_to(struct client *c, const char *json)
+{
+	bus_peer_is_sent(&c->peer, json);
+	emit(c->connection, json);
+}
+
 static int on_sweep(sd_event_source *source, void *arg)
 {
 	struct bus *bus = arg;
 	struct client *c;
 
 	list_for_each (c, &bus->clients, link)
-		if (c->is_deaf)
+		if (c->is_over)
 			client_free(c);
 	return 0;
 }
@@ -219,15 +278,10 @@ void bus_emit(struct bus *bus, const char *json)
 	if (!bus)
 		return;
 	list_for_each (c, &bus->clients, link) {
-		uint64_t n_queued = 0;
-
-		(void)sd_bus_get_n_queued_write(c->connection, &n_queued);
-		if (n_queued > MAX_QUEUED) {
-			c->is_deaf = true;
-			(void)sd_event_source_set_enabled(bus->sweep, SD_EVENT_ONESHOT);
-		} else if (sd_bus_is_ready(c->connection) > 0) {
-			emit(c->connection, json);
-		}
+		if (is_deaf(c))
+			client_end(c);
+		else if (!c->is_over && sd_bus_is_ready(c->connection) > 0)
+			emit_to(c, json);
 	}
 	if (bus->system)
 		emit(bus->system, json);
@@ -247,6 +301,13 @@ static int bus_listen(struct bus *bus, char **ret_error)
 	if (r < 0)
 		return r;
 	r = sd_event_add_io(bus->event, &bus->accept, bus->listen_fd, EPOLLIN, on_accept, bus);
+	if (r >= 0)
+		r = sd_event_source_set_priority(bus->accept, PRIORITY_ASKERS);
+	if (r >= 0)
+		r = sd_event_add_time_relative(bus->event, &bus->rest, CLOCK_MONOTONIC, 0, 1000,
+					       on_rested, bus);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(bus->rest, SD_EVENT_OFF);
 	if (r >= 0)
 		r = sd_event_add_defer(bus->event, &bus->sweep, on_sweep, bus);
 	if (r >= 0)
@@ -293,6 +354,7 @@ struct bus *bus_free(struct bus *bus)
 	if (bus->system)
 		sd_bus_flush_close_unref(bus->system);
 	sd_event_source_disable_unref(bus->accept);
+	sd_event_source_disable_unref(bus->rest);
 	sd_event_source_disable_unref(bus->sweep);
 	if (bus->listen_fd >= 0) {
 		fd_close(bus->listen_fd);

@@ -19,8 +19,6 @@
 #include "devices/base/wire.h"
 #include "devices/process/contract.h"
 
-enum { MESSAGES_PER_READ = 64 };
-
 /* One message as it came. */
 struct message {
 	struct wire_reader reader;
@@ -263,12 +261,12 @@ static enum receipt receive(struct device *d, struct message *ret, uint8_t *buf,
 	return RECEIVED;
 }
 
-void device_contract_read(struct device *d)
+void device_contract_read(struct device *d, unsigned max)
 {
 	uint8_t buf[CONTRACT_MSG_MAX_LEN];
 	struct message m;
 
-	for (unsigned i = 0; i < MESSAGES_PER_READ && d->control; i++) {
+	for (unsigned i = 0; i < max && d->control; i++) {
 		switch (receive(d, &m, buf, sizeof(buf))) {
 		case RECEIVED:
 			dispatch(d, &m);

@@ -11,9 +11,14 @@
 #include "daemon/lines.h"
 
 enum {
-	/* Dispatches per second of what a worker can make vmdevd read; the rest waits in the
-	   kernel. */
-	DEVICE_MAX_DISPATCHES = 500,
+	/*
+	 * What a worker can make vmdevd read in a second; the rest waits in the kernel. A message
+	 * may be an event for every client.
+	 */
+	DEVICE_MAX_MESSAGES = 500,
+	DEVICE_MAX_LOG_READS = 50,
+	/* messages that may be there when they count as said in time: more than the kernel keeps */
+	DEVICE_MAX_UNREAD = 512,
 	DEVICE_REASON_LEN = 800,
 	DEVICE_FAILURE_LEN = 520, /* any text of the contract */
 };
@@ -33,6 +38,7 @@ struct device {
 	struct launched launched;
 	sd_event_source *control, *log, *exit;
 	sd_event_source *timer;
+	bool is_due;	  /* the timer has run out, and nothing since has set or ended it */
 	pid_t worker_pid; /* 0: not known */
 	uint32_t generation;
 	bool frontend; /* a front-end is connected, as far as the contract has said */
@@ -65,17 +71,11 @@ struct device {
 					       .device = (d)->config->name },                      \
 		      __VA_ARGS__)
 
-/* device-contract.c: everything that is there to be read, within bounds. */
-void device_contract_read(struct device *device);
+/* device-contract.c: what is there to be read, at most so many messages. */
+void device_contract_read(struct device *device, unsigned max);
 
 /* device-json.c: nanoseconds as milliseconds with three decimals. */
 json_object *device_ms_to_json(uint64_t ns);
-
-/* After bus and signals, so that a noisy device does not get between the operator and vmdevd. */
-enum { DEVICE_PRIORITY = SD_EVENT_PRIORITY_NORMAL + 10 };
-
-/* After all that: what guests ask for waits for the recovery of any device. */
-enum { BROKER_PRIORITY = DEVICE_PRIORITY + 10 };
 
 /* device-process.c */
 /* What is kept for the device from one sandbox to the next (type.h: release). */

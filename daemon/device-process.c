@@ -17,6 +17,7 @@
 
 #include "daemon/device-private.h"
 #include "daemon/listener.h"
+#include "daemon/priority.h"
 #include "daemon/text.h"
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
@@ -42,7 +43,7 @@ static int on_log(sd_event_source *source, int fd, uint32_t revents, void *arg)
 
 static int on_control(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
-	device_contract_read(arg);
+	device_contract_read(arg, 1); /* the source's rate is that of messages */
 	return 0;
 }
 
@@ -99,7 +100,7 @@ static int on_exit_of_keeper(sd_event_source *source, int fd, uint32_t revents, 
 		return 0;
 	/* Last words first: they say why. The keeper was PID 1, so nobody is left to add to them.
 	 */
-	device_contract_read(d);
+	device_contract_read(d, DEVICE_MAX_UNREAD);
 	(void)lines_read(&d->lines, d->launched.log_fd, on_line, d);
 	event = judge(d, &info, d->reason, sizeof(d->reason));
 	text_clean(d->reason);
@@ -108,14 +109,15 @@ static int on_exit_of_keeper(sd_event_source *source, int fd, uint32_t revents, 
 	return 0;
 }
 
-static int watch(struct device *d, int fd, sd_event_io_handler_t handler, sd_event_source **ret)
+static int watch(struct device *d, int fd, unsigned max_per_s, sd_event_io_handler_t handler,
+		 sd_event_source **ret)
 {
 	int r = sd_event_add_io(d->host->event, ret, fd, EPOLLIN, handler, d);
 
 	if (r >= 0)
-		r = sd_event_source_set_priority(*ret, DEVICE_PRIORITY);
+		r = sd_event_source_set_priority(*ret, PRIORITY_DEVICES);
 	if (r >= 0)
-		r = sd_event_source_set_ratelimit(*ret, 1000000, DEVICE_MAX_DISPATCHES);
+		r = sd_event_source_set_ratelimit(*ret, 1000000, max_per_s);
 	return r < 0 ? r : 0;
 }
 
@@ -123,9 +125,9 @@ static int watch_all(struct device *d)
 {
 	int r;
 
-	r = watch(d, d->launched.control_fd, on_control, &d->control);
+	r = watch(d, d->launched.control_fd, DEVICE_MAX_MESSAGES, on_control, &d->control);
 	if (r == 0)
-		r = watch(d, d->launched.log_fd, on_log, &d->log);
+		r = watch(d, d->launched.log_fd, DEVICE_MAX_LOG_READS, on_log, &d->log);
 	if (r == 0)
 		r = sd_event_add_io(d->host->event, &d->exit, d->launched.pidfd, EPOLLIN,
 				    on_exit_of_keeper, d);

@@ -25,6 +25,7 @@
 
 #include "daemon/device-private.h"
 #include "daemon/listener.h"
+#include "daemon/priority.h"
 #include "daemon/resource.h"
 #include "daemon/text.h"
 #include "devices/base/error.h"
@@ -93,9 +94,16 @@ static void device_set_state(struct device *d, enum device_state state)
 
 /* ---- the timer ---- */
 
+/* What has been said in time counts, even if vmdevd has not got round to reading it. */
 static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 {
-	(void)device_handle(arg, DEVICE_EVENT_TIMEOUT);
+	struct device *d = arg;
+
+	d->is_due = true;
+	if (d->launched.keeper_pid)
+		device_contract_read(d, DEVICE_MAX_UNREAD);
+	if (d->is_due)
+		(void)device_handle(d, DEVICE_EVENT_TIMEOUT);
 	return 0;
 }
 
@@ -103,6 +111,7 @@ static void timer_arm(struct device *d, uint64_t usec)
 {
 	int r;
 
+	d->is_due = false;
 	if (!d->timer)
 		r = sd_event_add_time_relative(d->host->event, &d->timer, CLOCK_MONOTONIC, usec,
 					       1000, on_timer, d);
@@ -117,6 +126,7 @@ static void timer_arm(struct device *d, uint64_t usec)
 
 static void timer_disarm(struct device *d)
 {
+	d->is_due = false;
 	if (d->timer)
 		(void)sd_event_source_set_enabled(d->timer, SD_EVENT_OFF);
 }
@@ -481,7 +491,7 @@ static int broker_for(struct device *d)
 {
 	const struct broker_spec spec = {
 		.event = d->host->event,
-		.priority = BROKER_PRIORITY,
+		.priority = PRIORITY_ASKERS,
 		.offer = offer_guest,
 		.arg = d,
 	};

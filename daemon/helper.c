@@ -13,6 +13,7 @@
 
 #include "daemon/journal.h"
 #include "daemon/lines.h"
+#include "daemon/priority.h"
 #include "devices/base/error.h"
 #include "devices/base/scope.h"
 #include "devices/process/contract.h"
@@ -140,6 +141,8 @@ static int watch(struct helper *h, int fd, sd_event_io_handler_t handler, sd_eve
 {
 	int r = sd_event_add_io(h->spec.event, ret, fd, EPOLLIN, handler, h);
 
+	if (r >= 0)
+		r = sd_event_source_set_priority(*ret, PRIORITY_DEVICES);
 	return r < 0 ? r : sd_event_source_set_ratelimit(*ret, 1000000, MAX_DISPATCHES);
 }
 

@@ -245,8 +245,18 @@ static void on_happened(void *arg, const char *json)
 	struct daemon *d = arg;
 
 	bus_emit(d->bus, json);
-	if (!d->is_stopping)
-		notify_status(manager_count(d->manager), d->n_refused);
+	notify_changed();
+}
+
+static bool look(void *arg, struct manager_counts *ret, unsigned *ret_n_refused)
+{
+	struct daemon *d = arg;
+
+	if (d->is_stopping || !d->manager)
+		return false;
+	*ret = manager_count(d->manager);
+	*ret_n_refused = d->n_refused;
+	return true;
 }
 
 static void on_all_started(void *arg)
@@ -256,7 +266,7 @@ static void on_all_started(void *arg)
 	if (d->is_stopping)
 		return;
 	notify_ready();
-	notify_status(manager_count(d->manager), d->n_refused);
+	notify_changed();
 }
 
 /* The lock goes with the process, however that ends. */
@@ -307,13 +317,15 @@ static int parts_init(struct daemon *d, char **ret_error)
 		.arg = d,
 	};
 	struct bus_spec bus = { .runtime_dir = d->options.runtime_dir };
+	struct notify_spec notify = { .look = look, .arg = d };
 	int r;
 
 	r = sd_event_default(&d->event);
+	notify.event = d->event;
 	if (r >= 0)
 		r = signals_init(d);
 	if (r >= 0)
-		r = notify_init(d->event);
+		r = notify_init(&notify);
 	if (r < 0)
 		return r;
 	manager.event = bus.event = d->event;
@@ -369,6 +381,7 @@ static int run(struct daemon *d, char **ret_error)
 
 static void daemon_done(struct daemon *d)
 {
+	notify_done();
 	d->bus = bus_free(d->bus);
 	d->manager = manager_free(d->manager);
 	sd_event_unref(d->event);

@@ -8,11 +8,14 @@
 #include "daemon/cids.h"
 #include "daemon/manager.h"
 #include "devices/base/list.h"
+#include "devices/base/log.h"
 
 struct entry {
 	struct list link;
 	struct device *device;
 	bool removing; /* goes as soon as it has stopped */
+	struct log_rate states;
+	bool state_untold; /* it has changed since the last one that was told */
 };
 
 struct manager {
@@ -21,6 +24,7 @@ struct manager {
 	struct list entries; /* of struct entry */
 	struct list waits;   /* of struct wait */
 	sd_event_source *sweep;
+	sd_event_source *later; /* tells the states that are untold */
 	uint32_t uid_index_base;
 	struct cids *cids; /* NULL until the first device asks for an address */
 };

@@ -27,6 +27,8 @@
 enum {
 	START_TIMEOUT_S = 30,
 	STOP_TIMEOUT_S = 20, /* the guest's I/O may have to drain from a slow disk */
+	STATES_PER_S = 50,   /* of one device that are told one by one */
+	STATES_LATER_USEC = 500000,
 };
 
 struct wait {
@@ -82,11 +84,45 @@ static void tell(struct manager *m, const char *what, const char *name, const st
 	json_object_put(event);
 }
 
+/*
+ * A device may change its state as often as it likes, by connections that come and go, and each
+ * change is a message to every client: beyond a rate, only what has come of it is told.
+ */
+static bool may_tell_state(struct manager *m, const struct device *device)
+{
+	struct entry *e;
+
+	list_for_each (e, &m->entries, link) {
+		if (e->device != device || log_rate_pass(&e->states, NULL))
+			continue;
+		if (!e->state_untold &&
+		    sd_event_source_set_time_relative(m->later, STATES_LATER_USEC) >= 0)
+			(void)sd_event_source_set_enabled(m->later, SD_EVENT_ONESHOT);
+		e->state_untold = true;
+		return false;
+	}
+	return true;
+}
+
+static int on_later(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct manager *m = arg;
+	struct entry *e;
+
+	list_for_each (e, &m->entries, link) {
+		if (e->state_untold)
+			tell(m, "state", device_config(e->device)->full_name, e->device, NULL);
+		e->state_untold = false;
+	}
+	return 0;
+}
+
 static void on_happened(void *arg, struct device *device, const char *what, json_object *details)
 {
 	struct manager *m = arg;
 
-	tell(m, what, device_config(device)->full_name, device, details);
+	if (strcmp(what, "state") != 0 || may_tell_state(m, device))
+		tell(m, what, device_config(device)->full_name, device, details);
 	sweep_wake(m);
 }
 
@@ -282,6 +318,7 @@ int manager_entry_new(struct manager *m, const struct device_config *config)
 		free(e);
 		return r;
 	}
+	e->states = (struct log_rate){ .interval_ns = 1000000000, .burst = STATES_PER_S };
 	list_append(&m->entries, &e->link);
 	return 0;
 }
@@ -351,12 +388,17 @@ int manager_new(const struct manager_spec *spec, struct manager **ret)
 	r = new_networks(m);
 	if (r >= 0)
 		r = sd_event_add_defer(spec->event, &m->sweep, on_sweep, m);
+	if (r >= 0)
+		r = sd_event_add_time_relative(spec->event, &m->later, CLOCK_MONOTONIC, 0, 0,
+					       on_later, m);
 	if (r < 0) {
+		sd_event_source_disable_unref(m->sweep);
 		networks_free(m->host.networks);
 		free(m);
 		return r;
 	}
 	(void)sd_event_source_set_enabled(m->sweep, SD_EVENT_OFF);
+	(void)sd_event_source_set_enabled(m->later, SD_EVENT_OFF);
 	*ret = m;
 	return 0;
 }
@@ -376,6 +418,7 @@ struct manager *manager_free(struct manager *m)
 		free(w);
 	}
 	sd_event_source_disable_unref(m->sweep);
+	sd_event_source_disable_unref(m->later);
 	cids_free(m->cids);
 	networks_free(m->host.networks);
 	free(m);

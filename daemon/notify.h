@@ -9,10 +9,22 @@
 
 #include "daemon/manager.h"
 
+struct notify_spec {
+	sd_event *event;
+	/* How things stand, to be told; false: nothing is to be told. */
+	bool (*look)(void *arg, struct manager_counts *ret, unsigned *ret_n_refused);
+	void *arg;
+};
+
 /* Answers the watchdog from the event loop, if the unit has one. 0 or a negative errno. */
-int notify_init(sd_event *event);
+int notify_init(const struct notify_spec *spec);
+void notify_done(void);
 
 void notify_ready(void);
 void notify_stopping(void);
-/* The line that `systemctl status` shows; n_refused documents were bad at start. */
-void notify_status(struct manager_counts counts, unsigned n_refused);
+/*
+ * Things have changed: the line that `systemctl status` shows follows soon, one for all that
+ * changes until then. What changes may be a device's doing, and a word to the service manager waits
+ * for that one to read.
+ */
+void notify_changed(void);

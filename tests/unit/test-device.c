@@ -456,6 +456,34 @@ static void a_device_that_does_not_get_ready_fails_in_time(void **state)
 	free(reason);
 }
 
+/* It was said in time; vmdevd has not got round to reading it. */
+static void what_is_unread_counts_before_the_time_out(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t ready[] = { CONTRACT_MSG_READY, 1 };
+	const uint32_t recovered[] = { CONTRACT_MSG_RECOVERED, 2, 5, 0 };
+
+	f->host.start_timeout_usec = 20000;
+	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	while (f->n_launched == 0)
+		(void)sd_event_run(f->host.event, 0);
+	assert_int_equal(send(f->contract_fd, ready, sizeof(ready), 0), sizeof(ready));
+	usleep(40000);
+	run_events(f);
+	assert_int_equal(device_state(f->device), DEVICE_READY);
+	assert_true(bring(f, DEVICE_EVENT_FRONTEND_CAME));
+	assert_true(bring(f, DEVICE_EVENT_DIED));
+	/* Ready, and only the fence may take as long as it takes: no time-out any more. */
+	assert_int_equal(send(f->contract_fd, ready, sizeof(ready), 0), sizeof(ready));
+	usleep(40000);
+	run_events(f);
+	assert_int_equal(device_state(f->device), DEVICE_RECOVERING);
+	assert_int_equal(send(f->contract_fd, recovered, sizeof(recovered), 0), sizeof(recovered));
+	run_events(f);
+	assert_int_equal(device_state(f->device), DEVICE_CONNECTED);
+	assert_int_equal(f->n_killed, 0);
+}
+
 static void a_recovery_that_hangs_becomes_a_fresh_sandbox(void **state)
 {
 	struct fixture *f = *state;
@@ -730,6 +758,25 @@ static void a_flood_does_not_hold_up_the_loop(void **state)
 	run_until(f, DEVICE_STOPPED);
 }
 
+/* Each message may be an event for every client, and a line of vmdevd's status. */
+static void what_a_flood_makes_happen_is_bounded(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t types[] = { CONTRACT_MSG_CONNECTED, CONTRACT_MSG_DISCONNECTED };
+	unsigned n_sent = 0, n_happened;
+	uint64_t begun;
+
+	bring_to(f, DEVICE_READY);
+	n_happened = f->n_happened;
+	begun = now_ms();
+	while (now_ms() - begun < 900) {
+		while (send(f->contract_fd, &types[n_sent % 2], 4, MSG_DONTWAIT) == 4)
+			n_sent++;
+		(void)sd_event_run(f->host.event, 1000);
+	}
+	assert_in_range(f->n_happened - n_happened, 100, 1000);
+}
+
 /* vmdevd goes deaf to that one device, and neither spins nor loses it. */
 static void a_worker_may_hang_up(void **state)
 {
@@ -814,6 +861,7 @@ int main(void)
 		CLAIM(the_socket_goes_when_the_device_stops_or_fails),
 		CLAIM(a_stop_tells_the_device_and_then_kills_it),
 		CLAIM(a_device_that_does_not_get_ready_fails_in_time),
+		CLAIM(what_is_unread_counts_before_the_time_out),
 		CLAIM(a_recovery_that_hangs_becomes_a_fresh_sandbox),
 		CLAIM(fresh_sandboxes_end_at_the_restart_limit),
 		CLAIM(launches_that_fail_in_a_recovery_count_towards_the_limit),
@@ -829,6 +877,7 @@ int main(void)
 		CLAIM(malformed_messages_are_counted_and_ignored),
 		CLAIM(descriptors_that_a_worker_sends_are_not_kept),
 		CLAIM(a_flood_does_not_hold_up_the_loop),
+		CLAIM(what_a_flood_makes_happen_is_bounded),
 		CLAIM(a_worker_may_hang_up),
 		CLAIM(log_lines_are_cleaned_and_the_last_ten_kept),
 		CLAIM(another_owner_of_the_socket_needs_no_restart),

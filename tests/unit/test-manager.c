@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -44,6 +45,7 @@ struct fixture {
 	struct bus *bus;
 	char dir[64];
 	unsigned n_events;
+	char last_event[400];
 	bool done;
 };
 
@@ -52,6 +54,7 @@ static void on_happened(void *arg, const char *json)
 	struct fixture *f = arg;
 
 	f->n_events++;
+	(void)snprintf(f->last_event, sizeof(f->last_event), "%s", json);
 	bus_emit(f->bus, json);
 }
 
@@ -590,6 +593,87 @@ static void nobody_waits_for_a_client(void **state)
 	assert_string_equal(a.error, "");
 }
 
+/*
+ * The loop may end between the moment at which a client hangs up and that at which its connection
+ * is seen to be over.
+ */
+static void vmdevd_may_end_while_a_client_goes(void **state)
+{
+	void *one;
+
+	for (unsigned n = 0; n < 12; n++) {
+		struct answer ignored = { 0 };
+		struct fixture *f;
+		sd_bus *client;
+
+		assert_int_equal(setup(&one), 0);
+		f = one;
+		client = client_new(f);
+		assert_true(sd_bus_call_method_async(client, NULL, "org.vmdev", "/org/vmdev",
+						     "org.vmdev.Manager", "List", on_answer,
+						     &ignored, "s", "") >= 0);
+		(void)wait_for(f, &ignored);
+		sd_bus_detach_event(client);
+		sd_bus_close_unref(client);
+		for (unsigned i = 0; i < n; i++)
+			(void)sd_event_run(f->event, 0);
+		assert_int_equal(teardown(&one), 0);
+	}
+}
+
+/* It neither spins nor forgets who waits. */
+static void who_connects_when_no_descriptor_is_left_waits(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = { 0 };
+	sd_bus *client = client_new(f);
+	int fds[1024];
+	unsigned n = 0, n_dispatched = 0;
+	struct rlimit limit, low;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = limit;
+	low.rlim_cur = 200;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	while (n < 1024 && (fds[n] = dup(0)) >= 0)
+		n++;
+	for (unsigned i = 0; i < 1000; i++)
+		n_dispatched += sd_event_run(f->event, 20) > 0;
+	assert_true(n_dispatched < 100);
+	while (n > 0)
+		close(fds[--n]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_true(sd_bus_call_method_async(client, NULL, "org.vmdev", "/org/vmdev",
+					     "org.vmdev.Manager", "List", on_answer, &a, "s",
+					     "") >= 0);
+	(void)wait_for(f, &a);
+	assert_string_equal(a.error, "");
+	sd_bus_detach_event(client);
+	sd_bus_close_unref(client);
+}
+
+/* What happens as often as a device likes is told a bounded number of times, and how it ends. */
+static void states_that_come_and_go_are_told_together(void **state)
+{
+	struct fixture *f = *state;
+	unsigned n;
+
+	json_object_put(apply(f, OTHER, false));
+	settle(f);
+	n = f->n_events;
+	for (unsigned i = 0; i < 500; i++) {
+		json_object *names = manager_select(f->manager, "b");
+
+		manager_command(f->manager, MANAGER_RESTART, names);
+		json_object_put(names);
+		settle(f);
+	}
+	assert_in_range(f->n_events - n, 2, 300);
+	for (unsigned i = 0; i < 300 && !strstr(f->last_event, "\"failed\""); i++)
+		(void)sd_event_run(f->event, 10000);
+	assert_non_null(strstr(f->last_event, "\"state\":\"failed\""));
+}
+
 static void others_than_root_and_the_owner_may_only_look(void **state)
 {
 	struct fixture *f = *state;
@@ -648,6 +732,9 @@ int main(void)
 		CLAIM(a_bad_document_is_told_over_the_bus_and_changes_nothing),
 		CLAIM(clients_that_misbehave_do_no_harm),
 		CLAIM(nobody_waits_for_a_client),
+		cmocka_unit_test(vmdevd_may_end_while_a_client_goes),
+		CLAIM(who_connects_when_no_descriptor_is_left_waits),
+		CLAIM(states_that_come_and_go_are_told_together),
 		CLAIM(others_than_root_and_the_owner_may_only_look),
 	};
 
