@@ -127,7 +127,9 @@ static void print_change(const struct ctl *ctl, json_object *change)
 		for (size_t i = 0; i < json_object_array_length(keys); i++)
 			printf("%s%s", i ? ", " : ": ",
 			       json_object_get_string(json_object_array_get_idx(keys, i)));
-	if (strcmp(ctl_text(change, "state", ""), "failed") == 0)
+	if (ctl_has(change, "error"))
+		printf(", but %snot done%s", ctl_colour(CTL_BAD), ctl_colour(CTL_PLAIN));
+	else if (strcmp(ctl_text(change, "state", ""), "failed") == 0)
 		printf(", but %sfailed%s", ctl_colour(CTL_BAD), ctl_colour(CTL_PLAIN));
 	else if (strcmp(kind, "create") == 0 && ctl_has(change, "socket"))
 		printf(" at %s", ctl_text(change, "socket", ""));
@@ -141,10 +143,14 @@ static enum ctl_exit tell_failed(json_object *changes)
 	for (size_t i = 0; i < json_object_array_length(changes); i++) {
 		json_object *change = json_object_array_get_idx(changes, i);
 
-		if (strcmp(ctl_text(change, "state", ""), "failed") != 0)
+		if (ctl_has(change, "error"))
+			ctl_error("%s: cannot be changed: %s", ctl_text(change, "device", "?"),
+				  ctl_text(change, "error", ""));
+		else if (strcmp(ctl_text(change, "state", ""), "failed") == 0)
+			ctl_error("%s: failed: %s", ctl_text(change, "device", "?"),
+				  ctl_text(change, "reason", "no reason"));
+		else
 			continue;
-		ctl_error("%s: failed: %s", ctl_text(change, "device", "?"),
-			  ctl_text(change, "reason", "no reason"));
 		exit = CTL_FAILED;
 	}
 	return exit;

@@ -7,7 +7,8 @@
  * Three steps, and only the last one changes anything:
  *	parse    every document, collecting every error of each;
  *	compare  into a list of changes, and ask whether the resources of each change can be had;
- *	act      on the list, from top to bottom; removals come first, as they set images free.
+ *	act      on the list, from top to bottom; removals come first, as they set images free. What
+ *		 takes long, a launch, only gets a turn (turns.h).
  */
 #include <assert.h>
 #include <dirent.h>
@@ -141,38 +142,6 @@ static bool taken_by_others(void *arg, uint64_t cid)
 	return cid_taken(asker->apply, cid, asker->name);
 }
 
-static bool is_described_here(const struct apply *a, const char *vm)
-{
-	for (size_t i = 0; i < a->n_vms; i++)
-		if (strcmp(a->vms[i]->name, vm) == 0)
-			return true;
-	return false;
-}
-
-/* Of two VMs; within a document it has been seen (config-parse.c). */
-static void check_cid(struct apply *a, const struct vm_config *vm, const struct device_config *c)
-{
-	const char *holder = NULL;
-	struct entry *e;
-
-	list_for_each (e, &a->manager->entries, link) {
-		const struct device_config *other = device_config(e->device);
-
-		if (other->cid == c->cid && !is_described_here(a, other->vm))
-			holder = other->full_name;
-	}
-	for (size_t i = 0; i < a->n_vms && !holder && a->vms[i] != vm; i++)
-		for (size_t k = 0; k < a->vms[i]->n_devices; k++)
-			if (a->vms[i]->devices[k].cid == c->cid)
-				holder = a->vms[i]->devices[k].full_name;
-	if (holder)
-		config_errors_add(a->errors,
-				  "%s: %s: cid: %" PRIu64
-				  " is the CID of %s already; expected one of "
-				  "its own, or \"auto\"",
-				  vm->file, c->full_name, c->cid, holder);
-}
-
 static int give_cid(struct apply *a, struct device_config *c)
 {
 	struct cid_asker asker = { a, c->full_name };
@@ -190,7 +159,6 @@ static int give_cid(struct apply *a, struct device_config *c)
 	return c->cid ? 0 : -ENOSPC;
 }
 
-/* A device has one address, and no two have the same. */
 static int give_cids(struct apply *a)
 {
 	int r = 0;
@@ -198,10 +166,6 @@ static int give_cids(struct apply *a)
 	for (size_t i = 0; i < a->n_vms; i++)
 		for (size_t k = 0; k < a->vms[i]->n_devices && r == 0; k++)
 			r = give_cid(a, &a->vms[i]->devices[k]);
-	for (size_t i = 0; i < a->n_vms && r == 0; i++)
-		for (size_t k = 0; k < a->vms[i]->n_devices; k++)
-			if (a->vms[i]->devices[k].cid != 0)
-				check_cid(a, a->vms[i], &a->vms[i]->devices[k]);
 	return r;
 }
 
@@ -238,6 +202,59 @@ static void keep_cids(struct apply *a)
 	if (r < 0)
 		journal_write(&(struct journal_about){ .level = LOG_LEVEL_ERROR },
 			      "the table of CIDs cannot be written: %s", error_text(r));
+}
+
+/* ---- what only one may have ---- */
+
+static bool is_described_here(const struct apply *a, const char *vm)
+{
+	for (size_t i = 0; i < a->n_vms; i++)
+		if (strcmp(a->vms[i]->name, vm) == 0)
+			return true;
+	return false;
+}
+
+static bool tell_if_clash(struct apply *a, const struct vm_config *vm,
+			  const struct device_config *c, const struct device_config *other)
+{
+	const struct type_single *single = type_clash(other, c);
+	json_object *value;
+
+	if (!single)
+		return false;
+	value = single->value(c);
+	config_errors_add(a->errors, "%s: %s: %s: %s is %s of %s already; expected %s", vm->file,
+			  c->full_name, single->key,
+			  json_object_to_json_string_ext(value, JSON_C_TO_STRING_NOSLASHESCAPE),
+			  single->what, other->full_name, single->expected);
+	json_object_put(value);
+	return true;
+}
+
+/* Of devices of two VMs; within a document it has been seen (config-parse.c). */
+static void check_clash(struct apply *a, const struct vm_config *vm, const struct device_config *c)
+{
+	struct entry *e;
+
+	list_for_each (e, &a->manager->entries, link) {
+		const struct device_config *other = device_config(e->device);
+
+		if (!e->removing && !is_described_here(a, other->vm) &&
+		    tell_if_clash(a, vm, c, other))
+			return;
+	}
+	for (size_t i = 0; i < a->n_vms && a->vms[i] != vm; i++)
+		for (size_t k = 0; k < a->vms[i]->n_devices; k++)
+			if (tell_if_clash(a, vm, c, &a->vms[i]->devices[k]))
+				return;
+}
+
+/* Whether it runs now or not: both could be started. */
+static void check_clashes(struct apply *a)
+{
+	for (size_t i = 0; i < a->n_vms; i++)
+		for (size_t k = 0; k < a->vms[i]->n_devices; k++)
+			check_clash(a, a->vms[i], &a->vms[i]->devices[k]);
 }
 
 /* ---- compare ---- */
@@ -355,6 +372,18 @@ static int check_one(struct apply *a, const struct change *c)
 	return 0;
 }
 
+/* What is changed while it is there: can its socket be given another owner? */
+static void check_socket(struct apply *a, const struct change *c)
+{
+	const struct entry *e = manager_find(a->manager, c->config->full_name);
+	scope_free char *error = NULL;
+	int r = e ? device_check_reconfigure(e->device, &error) : 0;
+
+	if (r < 0)
+		config_errors_add(a->errors, "%s: %s: %s", c->file, c->config->full_name,
+				  error ? error : error_text(r));
+}
+
 static int check_all(struct apply *a)
 {
 	int r = 0;
@@ -362,6 +391,8 @@ static int check_all(struct apply *a)
 	for (size_t i = 0; i < a->n_changes && r == 0; i++) {
 		const struct change *c = &a->changes[i];
 
+		if (c->kind == CHANGE_CREATE || c->kind == CHANGE_CHANGE)
+			check_socket(a, c);
 		if (c->kind == CHANGE_CREATE || (c->kind == CHANGE_CHANGE && c->relaunch))
 			r = check_one(a, c);
 	}
@@ -370,17 +401,18 @@ static int check_all(struct apply *a)
 
 /* ---- act ---- */
 
-static int act_create(struct manager *m, const struct change *c)
+static int act_create(struct manager *m, const struct change *c, char **ret_error)
 {
 	struct entry *e = manager_find(m, c->config->full_name);
 	int r;
 
 	if (e) { /* on its way out: it stays, with another configuration */
+		r = device_reconfigure(e->device, c->config, ret_error);
+		if (r < 0)
+			return r;
 		e->removing = false;
-		r = device_reconfigure(e->device, c->config);
-		if (r == 0)
-			(void)device_handle(e->device, DEVICE_EVENT_RESTART);
-		return r;
+		(void)device_handle(e->device, DEVICE_EVENT_RESTART);
+		return 0;
 	}
 	r = manager_entry_new(m, c->config);
 	if (r == 0)
@@ -389,10 +421,10 @@ static int act_create(struct manager *m, const struct change *c)
 	return r;
 }
 
-static int act_change(struct manager *m, const struct change *c)
+static int act_change(struct manager *m, const struct change *c, char **ret_error)
 {
 	struct entry *e = manager_find(m, c->config->full_name);
-	int r = device_reconfigure(e->device, c->config);
+	int r = device_reconfigure(e->device, c->config, ret_error);
 
 	if (r == 0)
 		(void)device_handle(e->device,
@@ -400,7 +432,7 @@ static int act_change(struct manager *m, const struct change *c)
 	return r;
 }
 
-static int act(struct manager *m, const struct change *c)
+static int act(struct manager *m, const struct change *c, char **ret_error)
 {
 	struct entry *e;
 
@@ -408,9 +440,9 @@ static int act(struct manager *m, const struct change *c)
 	case CHANGE_NONE:
 		return 0;
 	case CHANGE_CREATE:
-		return act_create(m, c);
+		return act_create(m, c, ret_error);
 	case CHANGE_CHANGE:
-		return act_change(m, c);
+		return act_change(m, c, ret_error);
 	case CHANGE_START:
 		e = manager_find(m, c->config->full_name);
 		(void)device_handle(e->device, DEVICE_EVENT_START);
@@ -422,6 +454,27 @@ static int act(struct manager *m, const struct change *c)
 		return 0;
 	}
 	return 0;
+}
+
+/*
+ * All of it, whatever becomes of a part: what cannot be done has been looked for before, so that it
+ * has changed meanwhile, and of that the devices concerned are told by their names.
+ */
+static void act_all(struct apply *a, json_object *changes)
+{
+	for (size_t i = 0; i < a->n_changes; i++) {
+		json_object *change = json_object_array_get_idx(changes, i), *name;
+		scope_free char *error = NULL;
+		int r = act(a->manager, &a->changes[i], &error);
+
+		if (r >= 0)
+			continue;
+		json_object_object_add(change, "error",
+				       json_object_new_string(error ? error : error_text(r)));
+		json_object_object_get_ex(change, "device", &name);
+		journal_error("%s: cannot be changed: %s", json_object_get_string(name),
+			      error ? error : error_text(r));
+	}
 }
 
 static json_object *changes_to_json(const struct apply *a)
@@ -459,6 +512,8 @@ static int apply_prepare(struct apply *a)
 	if (r == 0 && a->errors->n + a->errors->n_more == 0)
 		r = give_cids(a);
 	if (r == 0 && a->errors->n + a->errors->n_more == 0)
+		check_clashes(a);
+	if (r == 0 && a->errors->n + a->errors->n_more == 0)
 		r = compare_all(a);
 	if (r == 0 && a->errors->n + a->errors->n_more == 0 && !a->spec->at_start)
 		r = check_all(a);
@@ -482,13 +537,9 @@ int manager_apply(struct manager *m, const struct manager_apply_spec *spec,
 	if (!spec->dry_run)
 		keep_cids(&a);
 	changes = changes_to_json(&a); /* first: an action may free what a change points to */
-	for (size_t i = 0; i < a.n_changes && !spec->dry_run && r == 0; i++)
-		r = act(m, &a.changes[i]);
+	if (!spec->dry_run)
+		act_all(&a, changes);
 	apply_done(&a);
-	if (r < 0) {
-		json_object_put(changes);
-		return r;
-	}
 	*ret_changes = changes;
 	return 0;
 }

@@ -59,6 +59,11 @@ static int refuse(sd_bus_message *m, const char *what)
 		geteuid());
 }
 
+static int refuse_at_end(sd_bus_message *m, const char *what)
+{
+	return sd_bus_reply_method_errorf(m, ERROR_FAILED, "cannot %s: vmdevd is stopping", what);
+}
+
 static int refuse_unknown(sd_bus_message *m, const char *selector)
 {
 	return sd_bus_reply_method_errorf(
@@ -239,6 +244,8 @@ static int method_apply(sd_bus_message *m, void *userdata, sd_bus_error *ret_err
 
 	if (!is_permitted(peer, m))
 		return refuse(m, "apply");
+	if (manager_refuses_changes(peer->manager))
+		return refuse_at_end(m, "apply");
 	documents = calloc(MAX_DOCUMENTS, sizeof(*documents));
 	if (!documents)
 		return -ENOMEM;
@@ -276,6 +283,9 @@ static int command(sd_bus_message *m, struct bus_peer *peer, enum manager_verb v
 
 	if (!is_permitted(peer, m))
 		return refuse(m, verb_name);
+	if (manager_refuses_changes(peer->manager) &&
+	    (verb == MANAGER_START || verb == MANAGER_RESTART))
+		return refuse_at_end(m, verb_name);
 	r = sd_bus_message_read(m, "s", &selector);
 	if (r < 0)
 		return r;

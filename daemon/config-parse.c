@@ -367,9 +367,8 @@ static bool take_devices(struct reader *r, const struct key *key, json_object *v
 /* ---- the document ---- */
 
 static void tell_clash(struct reader *r, uint32_t id, const struct device_config *a,
-		       const struct device_config *b)
+		       const struct device_config *b, const struct type_single *single)
 {
-	const struct type_single *single = type_get(b->type)->single;
 	json_object *value = single->value(b);
 
 	tell(r, syntax_find(&r->syntax, id, single->key),
@@ -387,12 +386,13 @@ static void clashes_check(struct reader *r, uint32_t devices_id)
 	for (size_t i = 0; i < vm->n_devices; i++) {
 		for (size_t k = 0; k < i; k++) {
 			struct device_config *a = &vm->devices[k], *b = &vm->devices[i];
+			const struct type_single *single = type_clash(a, b);
 			uint32_t id;
 
-			if (!type_clash(a, b))
+			if (!single)
 				continue;
 			id = syntax_find(&r->syntax, devices_id, b->name);
-			tell_clash(r, id, a, b);
+			tell_clash(r, id, a, b, single);
 		}
 	}
 }

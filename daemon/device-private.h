@@ -9,6 +9,7 @@
 #include "daemon/device.h"
 #include "daemon/journal.h"
 #include "daemon/lines.h"
+#include "daemon/turns.h"
 
 enum {
 	/*
@@ -37,6 +38,7 @@ struct device {
 	/* what runs; keeper_pid 0: nothing */
 	struct launched launched;
 	sd_event_source *control, *log, *exit;
+	struct turn turn; /* to be launched */
 	sd_event_source *timer;
 	bool is_due;	  /* the timer has run out, and nothing since has set or ended it */
 	pid_t worker_pid; /* 0: not known */
@@ -81,6 +83,8 @@ json_object *device_ms_to_json(uint64_t ns);
 /* What is kept for the device from one sandbox to the next (type.h: release). */
 void device_release(struct device *d);
 
+/* What is to be from the next launch on is from now on. Nothing runs. */
+void device_take_config(struct device *device);
 int device_launch(struct device *device, char **ret_error);
 /* RESOURCE_LOCKED for too long: a negative errno, and a text that says whose lock it is. */
 int device_why_locked(struct device *device, char **ret_error);

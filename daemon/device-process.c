@@ -258,18 +258,26 @@ void device_release(struct device *d)
 		type->release(d->config);
 }
 
+void device_take_config(struct device *d)
+{
+	if (!d->next_config)
+		return;
+	device_release(d);
+	if (d->broker)
+		broker_stop(d->broker); /* it may look at the old one no more */
+	/* Somebody else may be waiting for it. */
+	if (d->broker && d->config->uds &&
+	    (!d->next_config->uds || strcmp(d->config->uds, d->next_config->uds) != 0))
+		broker_close(d->broker);
+	device_config_free(d->config);
+	d->config = take_ptr(d->next_config);
+}
+
 int device_launch(struct device *d, char **ret_error)
 {
 	int r;
 
 	*ret_error = NULL;
-	if (d->next_config) {
-		device_release(d);
-		if (d->broker)
-			broker_stop(d->broker); /* it may look at the old one no more */
-		device_config_free(d->config);
-		d->config = take_ptr(d->next_config);
-	}
 	d->failure[0] = '\0';
 	r = listen_first(d, ret_error);
 	if (r == 0 && d->broker)

@@ -163,6 +163,23 @@ static bool may_wait_for_lock(struct device *d)
 	return now - d->locked_usec < LOCK_WAIT_USEC;
 }
 
+/* -EBUSY: it is another device's. 1: still, for that one stops. */
+static int ask_holder(struct device *d, char **ret_error)
+{
+	const struct device *holder =
+		d->host->find_holder ? d->host->find_holder(d->host->arg, d) : NULL;
+	const struct type_single *single;
+
+	if (!holder)
+		return 0;
+	if (holder->state == DEVICE_STOPPING)
+		return 1;
+	single = type_clash(holder->config, d->config);
+	*ret_error = text_format("%s is used by %s", single ? single->what : "something",
+				 holder->config->full_name);
+	return -EBUSY;
+}
+
 /*
  * device_launch, and what it has to say if it fails becomes the reason. 0 too if it is to be tried
  * again, when the timer says so.
@@ -170,8 +187,16 @@ static bool may_wait_for_lock(struct device *d)
 static int launch(struct device *d)
 {
 	scope_free char *error = NULL;
-	int r = device_launch(d, &error);
+	int r;
 
+	device_take_config(d);
+	r = ask_holder(d, &error);
+	if (r > 0) {
+		timer_arm(d, LOCK_RETRY_USEC);
+		return 0;
+	}
+	if (r == 0)
+		r = device_launch(d, &error);
 	if (r == RESOURCE_LOCKED && may_wait_for_lock(d)) {
 		timer_arm(d, LOCK_RETRY_USEC);
 		return 0;
@@ -197,8 +222,7 @@ static void start(struct device *d)
 	d->window_n = 0;
 	d->locked_usec = 0;
 	device_set_state(d, DEVICE_STARTING);
-	if (launch(d) < 0)
-		fail(d);
+	turn_ask(d->host->turns, &d->turn);
 }
 
 static void nothing(struct device *d)
@@ -217,6 +241,7 @@ static void stopped(struct device *d)
 /* Without a process (between two launches of rung 2) there is nothing to wait for. */
 static void stop(struct device *d)
 {
+	turn_give_up(&d->turn);
 	device_set_state(d, DEVICE_STOPPING);
 	if (d->launched.keeper_pid == 0) {
 		(void)device_handle(d, DEVICE_EVENT_ENDED);
@@ -360,8 +385,7 @@ static void recover_afresh(struct device *d)
 static void recovery_timeout(struct device *d)
 {
 	if (d->launched.keeper_pid == 0) {
-		if (launch(d) < 0)
-			recover_afresh(d);
+		turn_ask(d->host->turns, &d->turn);
 		return;
 	}
 	device_journal(d, LOG_LEVEL_WARNING, JOURNAL_PLAIN,
@@ -375,8 +399,7 @@ static void recovery_timeout(struct device *d)
 static void start_timeout(struct device *d)
 {
 	if (d->launched.keeper_pid == 0) {
-		if (launch(d) < 0)
-			fail(d);
+		turn_ask(d->host->turns, &d->turn);
 		return;
 	}
 	(void)snprintf(d->failure, sizeof(d->failure), "it was not ready in %u s",
@@ -386,6 +409,19 @@ static void start_timeout(struct device *d)
 		       (unsigned)(d->host->start_timeout_usec / 1000000));
 	device_kill(d); /* its end is the failure */
 	timer_arm(d, d->host->start_timeout_usec);
+}
+
+/* Its turn to be launched: for a start, or for rung 2. */
+static void take_turn(void *arg)
+{
+	struct device *d = arg;
+
+	if (launch(d) >= 0)
+		return;
+	if (d->state == DEVICE_RECOVERING)
+		recover_afresh(d);
+	else
+		fail(d);
 }
 
 /* ---- the table ---- */
@@ -516,6 +552,7 @@ int device_new(const struct device_host *host, const struct device_config *confi
 	d->protocol_rate = (struct log_rate){ .interval_ns = 10000000000, .burst = 10 };
 	d->refuse_rate = (struct log_rate){ .interval_ns = 10000000000, .burst = 5 };
 	lines_init(&d->lines);
+	turn_init(&d->turn, take_turn, d);
 	d->config = device_config_copy(config);
 	if (!d->config || (config->type == DEVICE_TYPE_VSOCK && broker_for(d) < 0)) {
 		device_free(d);
@@ -540,6 +577,7 @@ struct device *device_free(struct device *d)
 	}
 	socket_close(d);
 	device_release(d);
+	turn_give_up(&d->turn);
 	sd_event_source_disable_unref(d->timer);
 	broker_free(d->broker);
 	device_config_free(d->config);
@@ -553,24 +591,27 @@ void device_kill_now(struct device *d)
 	device_kill(d);
 }
 
-int device_reconfigure(struct device *d, const struct device_config *config)
+int device_check_reconfigure(const struct device *d, char **ret_error)
 {
-	scope_free char *error = NULL;
+	*ret_error = NULL;
+	return d->listen_fd >= 0 ? listener_find(d->socket_path, ret_error) : 0;
+}
+
+int device_reconfigure(struct device *d, const struct device_config *config, char **ret_error)
+{
 	struct device_config *copy = device_config_copy(config);
 	int r = 0;
 
+	*ret_error = NULL;
 	if (!copy)
 		return -ENOMEM;
-	if (d->listen_fd >= 0) {
-		r = listener_set_owner(d->socket_path, &config->socket, &error);
-		if (r == 0 && d->broker)
-			r = broker_set_owner(d->broker, &config->socket, &error);
-		if (r < 0) {
-			device_journal(d, LOG_LEVEL_ERROR, JOURNAL_PLAIN, "%s",
-				       error ? error : error_text(r));
-			device_config_free(copy);
-			return r;
-		}
+	if (d->listen_fd >= 0)
+		r = listener_set_owner(d->socket_path, &config->socket, ret_error);
+	if (r == 0 && d->listen_fd >= 0 && d->broker)
+		r = broker_set_owner(d->broker, &config->socket, ret_error);
+	if (r < 0) {
+		device_config_free(copy);
+		return r;
 	}
 	device_config_free(d->next_config);
 	d->next_config = copy;

@@ -62,6 +62,7 @@ const char *device_state_to_string(enum device_state state);
 const char *device_event_to_string(enum device_event event);
 
 struct device;
+struct turns;
 
 /* What a device needs from around it. */
 struct device_host {
@@ -72,6 +73,7 @@ struct device_host {
 	const char *policy_dir;
 	const char *override_dir;    /* the administrator's policies; a name found here wins */
 	struct networks *networks;   /* NULL: net devices that need one cannot be had */
+	struct turns *turns;	     /* launches wait there */
 	uint64_t start_timeout_usec; /* until READY, and for a recovery */
 	uint64_t stop_timeout_usec;  /* until a device that was asked to stop is killed */
 	int (*launch)(const struct launch_spec *spec, struct launched *ret, char **ret_error);
@@ -85,7 +87,9 @@ struct device_host {
 	void (*happened)(void *arg, struct device *device, const char *what, json_object *details);
 	/* The device of the guest with this CID, if the asker's guest may reach it; else NULL. */
 	struct device *(*find_guest)(void *arg, const struct device *asker, uint64_t cid);
-	void *arg; /* of happened and find_guest */
+	/* Another device that has what only one may have, and this one is to have; else NULL. */
+	struct device *(*find_holder)(void *arg, const struct device *device);
+	void *arg; /* of happened, find_guest and find_holder */
 };
 
 /* Copies the configuration; the host has to outlive the device. 0 or -ENOMEM. */
@@ -103,9 +107,12 @@ bool device_handle(struct device *device, enum device_event event);
 
 /*
  * Another configuration of the same name. Owner and mode of the socket change at once; anything
- * else with the next launch, which the caller brings about. 0 or a negative errno.
+ * else with the next launch, which the caller brings about. 0, or a negative errno and a text to be
+ * freed.
  */
-int device_reconfigure(struct device *device, const struct device_config *config);
+int device_reconfigure(struct device *device, const struct device_config *config, char **ret_error);
+/* Could it be done? Changes nothing. */
+int device_check_reconfigure(const struct device *device, char **ret_error);
 
 /*
  * As it is to be from the next launch on; and as what runs was launched, or would be if nothing had

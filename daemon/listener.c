@@ -294,13 +294,34 @@ int listener_open(const char *path, const struct socket_config *owner, int *ret_
 	return 0;
 }
 
-int listener_set_owner(const char *path, const struct socket_config *owner, char **ret_error)
+static int find(const char *path, int *ret_file, char **ret_error)
 {
-	scope_fd int dir = -1, file = -1;
+	scope_fd int dir = -1;
 	int r = open_directory(path, &dir, ret_error);
 
 	if (r < 0)
 		return r;
-	r = open_socket_file(dir, last_part(path), &file);
-	return r < 0 ? fail(ret_error, r, "open", path) : owner_set(file, path, owner, ret_error);
+	r = open_socket_file(dir, last_part(path), ret_file);
+	if (r == -ENOENT || r == -ENOTSOCK)
+		*ret_error = text_format("its socket %s is not there any more; stop and start the "
+					 "device to have it made anew",
+					 path);
+	else if (r < 0)
+		return fail(ret_error, r, "open", path);
+	return r;
+}
+
+int listener_find(const char *path, char **ret_error)
+{
+	scope_fd int file = -1;
+
+	return find(path, &file, ret_error);
+}
+
+int listener_set_owner(const char *path, const struct socket_config *owner, char **ret_error)
+{
+	scope_fd int file = -1;
+	int r = find(path, &file, ret_error);
+
+	return r < 0 ? r : owner_set(file, path, owner, ret_error);
 }

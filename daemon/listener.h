@@ -24,6 +24,9 @@ int listener_directory(const char *path, char **ret_error);
 int listener_open(const char *path, const struct socket_config *owner, int *ret_fd,
 		  char **ret_error);
 
+/* Is there a socket at its place still? If not, the text says how to have one again. */
+int listener_find(const char *path, char **ret_error);
+
 /* Gives such a socket another owner and mode. */
 int listener_set_owner(const char *path, const struct socket_config *owner, char **ret_error);
 

@@ -6,7 +6,8 @@
  * Trusts:  its options, and the files below its configuration directory as far as their owner is
  *          concerned: what they say is checked.
  *
- * SIGTERM and SIGINT stop all devices, then vmdevd; a second one kills the devices.
+ * SIGTERM, SIGINT and SIGHUP stop all devices, then vmdevd; a second one, SIGHUP excepted, kills
+ * the devices.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -216,7 +217,10 @@ static void stop_all(struct daemon *d)
 {
 	json_object *names = manager_select(d->manager, "");
 
+	journal_info("stopping");
+	d->is_stopping = true;
 	notify_stopping();
+	manager_refuse_changes(d->manager);
 	manager_command(d->manager, MANAGER_STOP, names);
 	if (manager_wait(d->manager, names, on_all_stopped, d) < 0)
 		on_all_stopped(d);
@@ -232,9 +236,20 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 		manager_kill_all(d->manager);
 		return 0;
 	}
-	journal_info("stopping");
-	d->is_stopping = true;
 	stop_all(d);
+	return 0;
+}
+
+/*
+ * The terminal has gone. That may be told twice, by the kernel and by the shell: no second one
+ * kills.
+ */
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *arg)
+{
+	struct daemon *d = arg;
+
+	if (!d->is_stopping)
+		stop_all(d);
 	return 0;
 }
 
@@ -290,6 +305,7 @@ static int runtime_lock(struct daemon *d, char **ret_error)
 
 static int signals_init(struct daemon *d)
 {
+	struct sigaction hangup;
 	sigset_t set;
 	int r;
 
@@ -297,11 +313,15 @@ static int signals_init(struct daemon *d)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	r = sd_event_add_signal(d->event, NULL, SIGTERM, on_signal, d);
 	if (r >= 0)
 		r = sd_event_add_signal(d->event, NULL, SIGINT, on_signal, d);
+	/* nohup(1): it is not to be heard of */
+	if (r >= 0 && sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+		r = sd_event_add_signal(d->event, NULL, SIGHUP, on_hangup, d);
 	return r < 0 ? r : 0;
 }
 
@@ -352,15 +372,24 @@ static int apply_at_start(struct daemon *d)
 	return r;
 }
 
-/* Devices inherit the hard limit, and in a user namespace they could not raise it. */
+/*
+ * Devices inherit the hard limit, and in a user namespace they could not raise it. We need some for
+ * each of them.
+ */
 static void raise_descriptor_limit(void)
 {
-	struct rlimit limit;
+	struct rlimit limit, have;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max >= CONTRACT_FD_LIMIT_MAX)
+	if (getrlimit(RLIMIT_NOFILE, &have) < 0)
 		return;
-	limit.rlim_max = CONTRACT_FD_LIMIT_MAX;
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	limit = have;
+	if (limit.rlim_max < CONTRACT_FD_LIMIT_MAX)
+		limit.rlim_max = CONTRACT_FD_LIMIT_MAX;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+		return;
+	have.rlim_cur = have.rlim_max; /* who may not raise the hard one */
+	(void)setrlimit(RLIMIT_NOFILE, &have);
 }
 
 static int run(struct daemon *d, char **ret_error)

@@ -26,6 +26,7 @@ struct manager {
 	sd_event_source *sweep;
 	sd_event_source *later; /* tells the states that are untold */
 	uint32_t uid_index_base;
+	bool refuses_changes;
 	struct cids *cids; /* NULL until the first device asks for an address */
 };
 

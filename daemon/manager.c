@@ -21,6 +21,7 @@
 #include "daemon/launch.h"
 #include "daemon/manager-private.h"
 #include "daemon/sandbox/plan.h"
+#include "daemon/turns.h"
 #include "devices/base/error.h"
 #include "devices/base/log.h"
 
@@ -222,6 +223,25 @@ static struct device *find_guest(void *arg, const struct device *asker, uint64_t
 	return NULL;
 }
 
+/*
+ * What has stopped has let go of all that it had; what runs has what it was launched with. That no
+ * two are to have the same has been seen (apply.c), but one may not have let go yet.
+ */
+static struct device *find_holder(void *arg, const struct device *device)
+{
+	struct manager *m = arg;
+	struct entry *e;
+
+	list_for_each (e, &m->entries, link) {
+		enum device_state state = device_state(e->device);
+
+		if (e->device != device && state != DEVICE_STOPPED && state != DEVICE_FAILED &&
+		    type_clash(device_config_running(e->device), device_config_running(device)))
+			return e->device;
+	}
+	return NULL;
+}
+
 /* ---- commands ---- */
 
 static bool is_selected(const struct device_config *config, const char *selector)
@@ -289,6 +309,16 @@ void manager_kill_all(struct manager *m)
 
 	list_for_each (e, &m->entries, link)
 		device_kill_now(e->device);
+}
+
+void manager_refuse_changes(struct manager *m)
+{
+	m->refuses_changes = true;
+}
+
+bool manager_refuses_changes(const struct manager *m)
+{
+	return m->refuses_changes;
 }
 
 struct manager_counts manager_count(const struct manager *m)
@@ -375,6 +405,7 @@ int manager_new(const struct manager_spec *spec, struct manager **ret)
 		.forget = launch_forget,
 		.happened = on_happened,
 		.find_guest = find_guest,
+		.find_holder = find_holder,
 		.arg = m,
 	};
 	/*
@@ -387,12 +418,15 @@ int manager_new(const struct manager_spec *spec, struct manager **ret)
 	list_init(&m->waits);
 	r = new_networks(m);
 	if (r >= 0)
+		r = turns_new(spec->event, &m->host.turns);
+	if (r >= 0)
 		r = sd_event_add_defer(spec->event, &m->sweep, on_sweep, m);
 	if (r >= 0)
 		r = sd_event_add_time_relative(spec->event, &m->later, CLOCK_MONOTONIC, 0, 0,
 					       on_later, m);
 	if (r < 0) {
 		sd_event_source_disable_unref(m->sweep);
+		turns_free(m->host.turns);
 		networks_free(m->host.networks);
 		free(m);
 		return r;
@@ -419,6 +453,7 @@ struct manager *manager_free(struct manager *m)
 	}
 	sd_event_source_disable_unref(m->sweep);
 	sd_event_source_disable_unref(m->later);
+	turns_free(m->host.turns);
 	cids_free(m->cids);
 	networks_free(m->host.networks);
 	free(m);

@@ -2,7 +2,8 @@
  * All VMs and their devices: which there should be, and which there are.
  *
  * Runs in: vmdevd.
- * Trusts:  nothing in documents and selectors; who may ask for what is decided in bus.c.
+ * Trusts:  nothing in documents and selectors; who may ask for what is decided in
+ *          bus-methods.c.
  *
  * Applying is a comparison: each document is the whole truth about its VM, so what it has and we
  * have not is created, what differs is changed, and what we have and it has not is removed. VMs
@@ -57,8 +58,8 @@ struct manager_apply_spec {
 
 /*
  * 0; -EINVAL: *errors says what is wrong, and nothing has changed; -ENOMEM. *ret_changes is an
- * array of {"device", "change": "create"|"change"|"start"|"remove"|"none", "keys"}; the caller puts
- * it.
+ * array of {"device", "change": "create"|"change"|"start"|"remove"|"none", "keys"}, and "error"
+ * where it could not be done after all; the caller puts it.
  */
 int manager_apply(struct manager *manager, const struct manager_apply_spec *spec,
 		  json_object **ret_changes, struct config_errors *errors);
@@ -85,6 +86,13 @@ json_object *manager_describe(struct manager *manager, const char *name);
 int manager_wait(struct manager *manager, json_object *names, void (*done)(void *arg), void *arg);
 
 void manager_kill_all(struct manager *manager);
+
+/*
+ * vmdevd is about to end, when all devices have stopped: from here on nothing may be asked for that
+ * would have one run again. Whoever asks is to be told so.
+ */
+void manager_refuse_changes(struct manager *manager);
+bool manager_refuses_changes(const struct manager *manager);
 
 struct manager_counts {
 	unsigned n_devices, n_connected, n_failed;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -29,6 +30,15 @@ struct held {
 };
 
 static struct held *all_held;
+
+static struct held **held_find(const char *name)
+{
+	struct held **at = &all_held;
+
+	while (*at && strcmp((*at)->name, name) != 0)
+		at = &(*at)->next;
+	return at;
+}
 
 bool tap_name_is_valid(const char *name)
 {
@@ -96,6 +106,58 @@ static int check_bridge(const struct tap *tap, int sock, char **ret_error)
 	return 0;
 }
 
+/* The interface's bridge, by netlink: no ioctl tells. 0 and its index, 0 for none. */
+static int master_of(const char *name, unsigned *ret_index)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ifinfomsg info;
+	} request = { .header = { .nlmsg_len = sizeof(request),
+				  .nlmsg_type = RTM_GETLINK,
+				  .nlmsg_flags = NLM_F_REQUEST },
+		      .info = { .ifi_index = (int)if_nametoindex(name) } };
+	_Alignas(NLMSG_ALIGNTO) char reply[16384];
+	const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)reply;
+	scope_fd int sock = errno_or(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+	const struct rtattr *a;
+	int len;
+
+	if (sock < 0)
+		return sock;
+	if (send(sock, &request, sizeof(request), 0) < 0)
+		return -errno;
+	len = errno_or((int)recv(sock, reply, sizeof(reply), 0));
+	if (len < 0)
+		return len;
+	if (!NLMSG_OK(h, (unsigned)len) || h->nlmsg_type != RTM_NEWLINK ||
+	    h->nlmsg_len < NLMSG_LENGTH(sizeof(struct ifinfomsg)))
+		return -ENODEV;
+	*ret_index = 0;
+	a = IFLA_RTA(NLMSG_DATA(h));
+	len = (int)IFLA_PAYLOAD(h);
+	for (; RTA_OK(a, len); a = RTA_NEXT(a, len))
+		if (a->rta_type == IFLA_MASTER && RTA_PAYLOAD(a) == sizeof(*ret_index))
+			memcpy(ret_index, RTA_DATA(a), sizeof(*ret_index));
+	return 0;
+}
+
+/* A guest belongs to the bridge that its document names, and to no other. */
+static int refuse_other_bridge(const struct tap *tap, char **ret_error)
+{
+	unsigned master = 0;
+	char name[IF_NAMESIZE] = "";
+	int r = master_of(tap->name, &master);
+
+	if (r < 0)
+		return fail(ret_error, r, "tap %s: it cannot be seen in which bridge it is: %s",
+			    tap->name, error_text(r));
+	if (master == 0 || master == if_nametoindex(tap->bridge))
+		return 0;
+	return fail(ret_error, -EBUSY,
+		    "tap %s is in bridge %s and not in %s (ip link set %s nomaster)", tap->name,
+		    if_indextoname(master, name) ? name : "?", tap->bridge, tap->name);
+}
+
 int tap_check(const void *what, char **ret_error)
 {
 	const struct tap *tap = what;
@@ -107,7 +169,11 @@ int tap_check(const void *what, char **ret_error)
 		return r;
 	if (driver[0] == '\0' && access("/dev/net/tun", F_OK) < 0)
 		return fail(ret_error, -errno, "there is no /dev/net/tun (modprobe tun)");
-	return check_bridge(tap, sock, ret_error);
+	r = check_bridge(tap, sock, ret_error);
+	/* One that is held is made anew. */
+	if (r == 0 && tap->bridge && driver[0] && !*held_find(tap->name))
+		r = refuse_other_bridge(tap, ret_error);
+	return r;
 }
 
 /* Queues */
@@ -164,15 +230,6 @@ static int open_queue(const struct tap *tap, const char *driver, int *ret_fd, ch
 
 /* Holding what was made */
 
-static struct held **held_find(const char *name)
-{
-	struct held **at = &all_held;
-
-	while (*at && strcmp((*at)->name, name) != 0)
-		at = &(*at)->next;
-	return at;
-}
-
 static int hold(const struct tap *tap, char **ret_error)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_DETACH_QUEUE };
@@ -223,9 +280,10 @@ static int join_bridge(const struct tap *tap, int sock, char **ret_error)
 	struct ifreq ifr = request_for(tap->bridge ? tap->bridge : "");
 
 	ifr.ifr_ifindex = (int)if_nametoindex(tap->name);
-	/* EBUSY: it is in one; in this one if it was put there by us. */
-	if (!tap->bridge || ioctl(sock, SIOCBRADDIF, &ifr) == 0 || errno == EBUSY)
+	if (!tap->bridge || ioctl(sock, SIOCBRADDIF, &ifr) == 0)
 		return 0;
+	if (errno == EBUSY) /* it is in one already */
+		return refuse_other_bridge(tap, ret_error);
 	return fail(ret_error, -errno, "tap %s cannot be put into bridge %s: %s", tap->name,
 		    tap->bridge, error_text(-errno));
 }

@@ -72,12 +72,13 @@ static json_object *path_of(const struct device_config *config)
 	return json_object_new_string(config->path);
 }
 
-static const struct type_single single = {
-	.clash = clash,
-	.key = "path",
-	.what = "the image",
-	.expected = "an image of its own, or \"readonly\": true in both",
-	.value = path_of,
+static const struct type_single singles[] = {
+	{ .clash = clash,
+	  .key = "path",
+	  .what = "the image",
+	  .expected = "an image of its own, or \"readonly\": true in both",
+	  .value = path_of },
+	{ 0 },
 };
 
 static const struct plan_resource image = { "image", CONTRACT_FD_BLK_IMAGE,
@@ -94,7 +95,8 @@ static struct launch_resource resource(const struct device_host *host,
 		.readonly = config->readonly,
 	};
 	return (struct launch_resource){
-		.plan = { .ids = PLAN_IDS_ONE,
+		.plan = { .type = "blk",
+			  .ids = PLAN_IDS_ONE,
 			  .fd_limit = CONTRACT_FD_LIMIT,
 			  .resources = &image,
 			  .n_resources = 1 },
@@ -110,6 +112,6 @@ const struct type type_blk = {
 	.defaults = defaults,
 	.argv = argv,
 	.json = json,
-	.single = &single,
+	.singles = singles,
 	.resource = resource,
 };

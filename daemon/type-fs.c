@@ -157,7 +157,8 @@ static struct launch_resource resource(const struct device_host *host,
 		.n_ranges = config->id_map.n,
 	};
 	return (struct launch_resource){
-		.plan = { .ids = own ? PLAN_IDS_RANGE : PLAN_IDS_HOST,
+		.plan = { .type = "fs",
+			  .ids = own ? PLAN_IDS_RANGE : PLAN_IDS_HOST,
 			  .tree = true,
 			  .resources = &tree,
 			  .n_resources = 1,

@@ -409,7 +409,7 @@ static struct launch_resource resource(const struct device_host *host,
 				       union type_resource *room)
 {
 	struct launch_resource r = {
-		.plan = { .ids = PLAN_IDS_ONE, .fd_limit = CONTRACT_FD_LIMIT },
+		.plan = { .type = "net", .ids = PLAN_IDS_ONE, .fd_limit = CONTRACT_FD_LIMIT },
 	};
 
 	side_of(config)->resource(host, config, room, &r);
@@ -432,12 +432,13 @@ static json_object *tap_of(const struct device_config *config)
 	return json_object_new_string(config->tap_name);
 }
 
-static const struct type_single single = {
-	.clash = clash,
-	.key = "tap",
-	.what = "the interface",
-	.expected = "one of its own",
-	.value = tap_of,
+static const struct type_single singles[] = {
+	{ .clash = clash,
+	  .key = "tap",
+	  .what = "the interface",
+	  .expected = "one of its own",
+	  .value = tap_of },
+	{ 0 },
 };
 
 const struct type type_net = {
@@ -447,7 +448,7 @@ const struct type type_net = {
 	.check = check,
 	.argv = argv,
 	.json = json,
-	.single = &single,
+	.singles = singles,
 	.resource = resource,
 	.release = release,
 };

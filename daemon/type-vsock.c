@@ -126,17 +126,33 @@ static bool clash(const struct device_config *a, const struct device_config *b)
 	return a->cid != 0 && a->cid == b->cid;
 }
 
+static bool clash_of_uds(const struct device_config *a, const struct device_config *b)
+{
+	return a->uds && b->uds && strcmp(a->uds, b->uds) == 0;
+}
+
+static json_object *uds_of(const struct device_config *config)
+{
+	return json_object_new_string(config->uds);
+}
+
 static json_object *cid_of(const struct device_config *config)
 {
 	return json_object_new_int64((int64_t)config->cid);
 }
 
-static const struct type_single single = {
-	.clash = clash,
-	.key = "cid",
-	.what = "the CID",
-	.expected = "one of its own, or \"auto\"",
-	.value = cid_of,
+static const struct type_single singles[] = {
+	{ .clash = clash,
+	  .key = "cid",
+	  .what = "the CID",
+	  .expected = "one of its own, or \"auto\"",
+	  .value = cid_of },
+	{ .clash = clash_of_uds,
+	  .key = "uds",
+	  .what = "the socket",
+	  .expected = "one of its own",
+	  .value = uds_of },
+	{ 0 },
 };
 
 static const struct plan_resource resources[] = {
@@ -154,7 +170,8 @@ static struct launch_resource resource(const struct device_host *host,
 	room->vsock =
 		(struct broker_resource){ .config = config, .runtime_dir = host->runtime_dir };
 	return (struct launch_resource){
-		.plan = { .ids = PLAN_IDS_ONE,
+		.plan = { .type = "vsock",
+			  .ids = PLAN_IDS_ONE,
 			  .fd_limit = CONTRACT_FD_LIMIT_VSOCK,
 			  .resources = resources,
 			  .n_resources = sizeof(resources) / sizeof(resources[0]) },
@@ -171,6 +188,6 @@ const struct type type_vsock = {
 	.check = check,
 	.argv = argv,
 	.json = json,
-	.single = &single,
+	.singles = singles,
 	.resource = resource,
 };

@@ -13,11 +13,16 @@ const struct type *type_get(enum device_type type)
 	return types[type];
 }
 
-bool type_clash(const struct device_config *a, const struct device_config *b)
+const struct type_single *type_clash(const struct device_config *a, const struct device_config *b)
 {
-	const struct type_single *single = type_get(a->type)->single;
+	const struct type_single *single = type_get(a->type)->singles;
 
-	return a->type == b->type && single && single->clash(a, b);
+	if (a->type != b->type || !single)
+		return NULL;
+	for (; single->key; single++)
+		if (single->clash(a, b))
+			return single;
+	return NULL;
 }
 
 void json_put_text(json_object *object, const char *key, const char *text)

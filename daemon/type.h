@@ -60,7 +60,7 @@ struct type {
 	const char *(*check)(const struct device_config *config);
 	void (*argv)(const struct device_config *config, struct argv *argv);
 	void (*json)(const struct device_config *config, json_object *object);
-	const struct type_single *single; /* NULL: any two may run */
+	const struct type_single *singles; /* ends without a key; NULL: any two may run */
 	struct launch_resource (*resource)(const struct device_host *host,
 					   const struct device_config *config,
 					   union type_resource *room);
@@ -72,8 +72,8 @@ struct type {
 /* NULL: this version has no such type. */
 const struct type *type_get(enum device_type type);
 
-/* They are of one type, and may not both run. */
-bool type_clash(const struct device_config *a, const struct device_config *b);
+/* They may not both run; what it is that both want. NULL: they may. */
+const struct type_single *type_clash(const struct device_config *a, const struct device_config *b);
 
 extern const struct type type_blk, type_fs, type_net, type_vsock;
 

@@ -84,20 +84,41 @@ static int open_user(pid_t pid, int *ret_fd)
 	return *ret_fd < 0 ? -errno : 0;
 }
 
+/*
+ * The process that the namespace needs meanwhile: until the other end of `await` is closed, or
+ * vmdevd has died. Of vmdevd's descriptors, the lock of its runtime directory among them, it keeps
+ * that one: a vmdevd that follows is not to find them held.
+ */
+static _Noreturn void wait_for_end(int await)
+{
+	char byte;
+
+	if (dup2(await, 0) < 0 || close_range(1, ~0u, 0) < 0)
+		_exit(1);
+	while (read(0, &byte, 1) < 0 && errno == EINTR)
+		;
+	_exit(0);
+}
+
 int namespaces_make_user(const struct namespaces_map *maps, uint32_t n, int *ret_fd)
 {
 	scope_fd int pidfd = -1;
-	pid_t pid = namespaces_clone(CLONE_NEWUSER, -1, &pidfd);
+	int ends[2];
+	pid_t pid;
 	int r;
 
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	pid = namespaces_clone(CLONE_NEWUSER, -1, &pidfd);
 	if (pid == 0)
-		for (;;)
-			pause();
-	if (pid < 0)
-		return pid;
-	r = namespaces_map_ids(pid, maps, n);
+		wait_for_end(ends[0]);
+	fd_close(ends[0]);
+	r = pid < 0 ? pid : namespaces_map_ids(pid, maps, n);
 	if (r >= 0)
 		r = open_user(pid, ret_fd);
+	fd_close(ends[1]);
+	if (pid < 0)
+		return r;
 	kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;

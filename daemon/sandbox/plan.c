@@ -159,10 +159,23 @@ static int check_nofile(const struct policy *policy, uint32_t limit, char **ret_
 		    policy->path, limit);
 }
 
+/*
+ * Another type's would be a filter under which this one dies, or that leaves it more than it needs.
+ */
+static int check_type(const struct policy *policy, const char *type, char **ret_error)
+{
+	if (strcmp(policy->type, type) == 0)
+		return 0;
+	return fail(ret_error, -EINVAL, "%s: type: it is for \"%s\", and this is of type \"%s\"",
+		    policy->path, policy->type, type);
+}
+
 static int check(const struct policy *policy, const struct plan_spec *spec, char **ret_error)
 {
-	int r = check_nofile(policy, spec->fd_limit, ret_error);
+	int r = check_type(policy, spec->type, ret_error);
 
+	if (r == 0)
+		r = check_nofile(policy, spec->fd_limit, ret_error);
 	if (r < 0)
 		return r;
 	assert(spec->n_resources <= PLAN_MAX_RESOURCES);

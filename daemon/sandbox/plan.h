@@ -124,6 +124,7 @@ enum plan_ids {
 };
 
 struct plan_spec {
+	const char *type; /* of device, or "switch": whose policy this has to be */
 	uint32_t uid_index;
 	enum plan_ids ids;
 	bool helper; /* no device: its user is a helper's, and nobody connects to it */

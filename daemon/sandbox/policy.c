@@ -17,6 +17,7 @@
 
 #include "daemon/sandbox/fail.h"
 #include "daemon/sandbox/policy-reader.h"
+#include "daemon/text.h"
 #include "devices/base/error.h"
 #include "devices/base/scope.h"
 
@@ -429,32 +430,11 @@ int policy_parse(const char *text, const char *path, struct policy **ret, char *
 	return 0;
 }
 
-static int read_file(const char *path, char **ret_text)
-{
-	scope_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	scope_free char *text = malloc(POLICY_MAX_LEN + 2);
-	size_t len = 0;
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	if (!text)
-		return -ENOMEM;
-	while ((n = read(fd, text + len, POLICY_MAX_LEN + 1 - len)) > 0)
-		len += (size_t)n;
-	if (n < 0)
-		return -errno;
-	if (memchr(text, '\0', len))
-		return -EINVAL;
-	text[len] = '\0';
-	*ret_text = take_ptr(text);
-	return 0;
-}
-
 int policy_load(const char *name, const char *dir, struct policy **ret, char **ret_error)
 {
 	scope_free char *path = NULL;
 	scope_free char *text = NULL;
+	size_t len = 0;
 	int r;
 
 	*ret_error = NULL;
@@ -470,9 +450,12 @@ int policy_load(const char *name, const char *dir, struct policy **ret, char **r
 		path = NULL;
 		return -ENOMEM;
 	}
-	r = read_file(path, &text);
+	r = text_read(path, O_NOCTTY, POLICY_MAX_LEN, &text, &len);
 	if (r < 0)
-		return fail(ret_error, r, "policy %s cannot be read: %s", path, error_text(r));
+		return fail(ret_error, r, "policy %s cannot be read: %s", path,
+			    r == -EINVAL ? "it is no regular file" : error_text(r));
+	if (memchr(text, '\0', len))
+		return fail(ret_error, -EINVAL, "%s: there is a NUL in it: not JSON", path);
 	return policy_parse(text, path, ret, ret_error);
 }
 

@@ -248,6 +248,12 @@ static const struct bad {
 	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"vsock\", \"cid\": 7, \"group\": "
 	  "\"g\"},\n\"y\": {\"type\": \"vsock\",\n\"cid\": 7, \"group\": \"g\"}}}",
 	  0, 5, "devices.y.cid", "7 is the CID of device \"x\" already" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"vsock\", \"uds\": \"/u\"},\n\"y\": "
+	  "{\"type\": \"vsock\",\n\"uds\": \"/u\"}}}",
+	  0, 5, "devices.y.uds", "\"/u\" is the socket of device \"x\" already" },
+	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\"type\": \"net\", \"tap\": {\"name\": \"t\"}},"
+	  "\n\"y\": {\"type\": \"net\",\n\"tap\": {\"name\": \"t\"}}}}",
+	  0, 5, "devices.y.tap", "\"t\" is the interface of device \"x\" already" },
 	{ "{\"vm\": \"a\",\n\"devices\": {\n\"x\": {\n\"type\": \"blk\"}}}", 0, 3, "devices.x",
 	  "\"path\" is missing; expected the absolute path" },
 	/* bad keys and values of a device */

@@ -30,6 +30,7 @@
 #include "daemon/device.h"
 #include "daemon/journal.h"
 #include "daemon/resource.h"
+#include "daemon/turns.h"
 #include "devices/base/fd.h"
 #include "devices/base/log.h"
 #include "devices/base/wire.h"
@@ -137,7 +138,8 @@ static int setup(void **state)
 	fixture = f;
 	f->contract_fd = f->end_fd = f->log_fd = -1;
 	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/vmdev-test-device-XXXXXX");
-	if (!mkdtemp(f->dir) || sd_event_new(&f->host.event) < 0)
+	if (!mkdtemp(f->dir) || sd_event_new(&f->host.event) < 0 ||
+	    turns_new(f->host.event, &f->host.turns) < 0)
 		return -1;
 	(void)snprintf(f->socket_path, sizeof(f->socket_path), "%s/web1/root.sock", f->dir);
 	f->config = (struct device_config){
@@ -170,6 +172,7 @@ static int teardown(void **state)
 	int status;
 
 	device_free(f->device);
+	turns_free(f->host.turns);
 	sd_event_unref(f->host.event);
 	fd_close(f->contract_fd);
 	fd_close(f->end_fd);
@@ -217,6 +220,7 @@ static void end_keeper(struct fixture *f, uint8_t status)
 	assert_int_equal(write(f->end_fd, &status, 1), 1);
 	for (unsigned i = 0; i < 2000 && f->n_forgotten == n; i++)
 		(void)sd_event_run(f->host.event, 1000);
+	run_events(f);
 	assert_int_equal(f->n_forgotten, n + 1);
 }
 
@@ -225,6 +229,7 @@ static bool bring(struct fixture *f, enum device_event event)
 {
 	static const uint32_t ready[] = { 1 }, died[] = { 1, SIGKILL, 0, 0 },
 			      recovered[] = { 2, 5, 0 };
+	bool accepted;
 
 	switch (event) {
 	case DEVICE_EVENT_READY:
@@ -255,7 +260,9 @@ static bool bring(struct fixture *f, enum device_event event)
 	case N_DEVICE_EVENTS:
 		break;
 	}
-	return device_handle(f->device, event);
+	accepted = device_handle(f->device, event);
+	run_events(f); /* its turn to be launched */
+	return accepted;
 }
 
 static void bring_to(struct fixture *f, enum device_state state)
@@ -464,7 +471,7 @@ static void what_is_unread_counts_before_the_time_out(void **state)
 	const uint32_t recovered[] = { CONTRACT_MSG_RECOVERED, 2, 5, 0 };
 
 	f->host.start_timeout_usec = 20000;
-	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_true(bring(f, DEVICE_EVENT_START));
 	while (f->n_launched == 0)
 		(void)sd_event_run(f->host.event, 0);
 	assert_int_equal(send(f->contract_fd, ready, sizeof(ready), 0), sizeof(ready));
@@ -533,7 +540,7 @@ static void a_launch_that_fails_says_why(void **state)
 	struct fixture *f = *state;
 
 	f->launch_result = -ENOENT;
-	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_true(bring(f, DEVICE_EVENT_START));
 	assert_int_equal(device_state(f->device), DEVICE_FAILED);
 	assert_string_equal(device_reason(f->device), "the test does not want it");
 }
@@ -552,7 +559,7 @@ static void a_lock_that_goes_is_waited_for_without_holding_up_anybody(void **sta
 	uint64_t begun = now_ms();
 
 	f->n_locked = 5;
-	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_true(bring(f, DEVICE_EVENT_START));
 	assert_true(now_ms() - begun < 50);
 	assert_int_equal(device_state(f->device), DEVICE_STARTING);
 	while (f->n_launched < 1) {
@@ -578,7 +585,7 @@ static void a_lock_that_stays_fails_the_start_in_time(void **state)
 	uint64_t begun = now_ms();
 
 	f->n_locked = UINT32_MAX;
-	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_true(bring(f, DEVICE_EVENT_START));
 	assert_int_equal(device_state(f->device), DEVICE_STARTING);
 	while (device_state(f->device) == DEVICE_STARTING) {
 		(void)sd_event_run(f->host.event, 1000000);
@@ -594,13 +601,63 @@ static void a_device_that_waits_for_a_lock_can_be_stopped(void **state)
 	struct fixture *f = *state;
 
 	f->n_locked = UINT32_MAX;
-	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_true(bring(f, DEVICE_EVENT_START));
 	assert_int_equal(device_state(f->device), DEVICE_STARTING);
 	assert_true(device_handle(f->device, DEVICE_EVENT_STOP));
 	assert_int_equal(device_state(f->device), DEVICE_STOPPED);
 	f->n_locked = 0;
-	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_true(bring(f, DEVICE_EVENT_START));
 	assert_int_equal(f->n_launched, 1);
+}
+
+static struct device *other;
+
+static struct device *find_other(void *arg, const struct device *device)
+{
+	return device != other && device_state(other) != DEVICE_STOPPED ? other : NULL;
+}
+
+/* It is not given to two, and not waited for where it is kept. */
+static void a_launch_waits_until_the_holder_has_stopped(void **state)
+{
+	struct fixture *f = *state;
+	struct device_config config = f->config;
+
+	config.name = (char *)"data";
+	config.full_name = (char *)"web1/data";
+	f->host.find_holder = find_other;
+	assert_int_equal(device_new(&f->host, &config, 8, &other), 0);
+	assert_true(device_handle(other, DEVICE_EVENT_START));
+	run_events(f);
+	assert_int_equal(f->n_launched, 1);
+	assert_true(bring(f, DEVICE_EVENT_START));
+	assert_int_equal(device_state(f->device), DEVICE_FAILED);
+	assert_string_equal(device_reason(f->device), "the image is used by web1/data");
+	assert_true(device_handle(other, DEVICE_EVENT_STOP));
+	assert_true(bring(f, DEVICE_EVENT_START));
+	usleep(50000);
+	run_events(f);
+	assert_int_equal(device_state(f->device), DEVICE_STARTING);
+	assert_int_equal(f->n_launched, 1);
+	end_keeper(f, CONTRACT_EXIT_STOPPED);
+	for (unsigned i = 0; i < 200 && f->n_launched < 2; i++)
+		(void)sd_event_run(f->host.event, 10000);
+	assert_int_equal(f->n_launched, 2);
+	other = device_free(other);
+	f->host.find_holder = NULL;
+}
+
+static void a_launch_in_turn_is_given_up_by_a_stop(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_int_equal(f->n_launched, 0);
+	assert_true(device_handle(f->device, DEVICE_EVENT_RESTART));
+	assert_true(device_handle(f->device, DEVICE_EVENT_STOP));
+	assert_int_equal(device_state(f->device), DEVICE_STOPPED);
+	run_events(f);
+	assert_int_equal(f->n_launched, 0);
 }
 
 static void the_last_words_are_the_reason(void **state)
@@ -819,14 +876,28 @@ static void another_owner_of_the_socket_needs_no_restart(void **state)
 {
 	struct fixture *f = *state;
 	struct device_config config = f->config;
+	char *error = NULL;
 	struct stat st;
 
 	bring_to(f, DEVICE_READY);
 	config.socket.mode = 0640;
-	assert_int_equal(device_reconfigure(f->device, &config), 0);
+	assert_int_equal(device_check_reconfigure(f->device, &error), 0);
+	assert_int_equal(device_reconfigure(f->device, &config, &error), 0);
 	assert_int_equal(lstat(f->socket_path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0640);
 	assert_int_equal(f->n_launched, 1);
+}
+
+static void a_socket_that_is_gone_is_told_before_anything_changes(void **state)
+{
+	struct fixture *f = *state;
+	char *error = NULL;
+
+	bring_to(f, DEVICE_READY);
+	assert_int_equal(unlink(f->socket_path), 0);
+	assert_int_equal(device_check_reconfigure(f->device, &error), -ENOENT);
+	assert_non_null(strstr(error, "stop and start the device"));
+	free(error);
 }
 
 static void a_stale_socket_is_replaced_and_a_held_one_refused(void **state)
@@ -844,11 +915,11 @@ static void a_stale_socket_is_replaced_and_a_held_one_refused(void **state)
 	(void)snprintf(address.path, sizeof(address.path), "%s", f->socket_path);
 	assert_int_equal(bind(fd, (struct sockaddr *)(void *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(fd, 1), 0);
-	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_true(bring(f, DEVICE_EVENT_START));
 	assert_int_equal(device_state(f->device), DEVICE_FAILED);
 	assert_non_null(strstr(device_reason(f->device), "in use by another process"));
 	close(fd);
-	assert_true(device_handle(f->device, DEVICE_EVENT_START));
+	assert_true(bring(f, DEVICE_EVENT_START));
 	assert_int_equal(device_state(f->device), DEVICE_STARTING);
 }
 
@@ -881,6 +952,9 @@ int main(void)
 		CLAIM(a_worker_may_hang_up),
 		CLAIM(log_lines_are_cleaned_and_the_last_ten_kept),
 		CLAIM(another_owner_of_the_socket_needs_no_restart),
+		CLAIM(a_socket_that_is_gone_is_told_before_anything_changes),
+		CLAIM(a_launch_waits_until_the_holder_has_stopped),
+		CLAIM(a_launch_in_turn_is_given_up_by_a_stop),
 		CLAIM(a_stale_socket_is_replaced_and_a_held_one_refused),
 	};
 

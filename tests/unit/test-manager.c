@@ -265,6 +265,62 @@ static void a_change_whose_image_is_missing_is_refused_as_a_whole(void **state)
 	assert_names(f, "[\"a/x\",\"a/y\"]");
 }
 
+#define VM(name, device) "{\"vm\": \"" name "\", \"devices\": {\"d\": {" device "}}}"
+#define NET		 "\"type\": \"net\", \"tap\": {\"name\": \"t0\"}"
+#define DISK		 "\"type\": \"blk\", \"path\": \"/nowhere/z\""
+#define UDS		 "\"type\": \"vsock\", \"uds\": \"/nowhere/u\""
+#define CID		 "\"type\": \"vsock\", \"cid\": 77, \"group\": \"g\""
+
+/* Two VMs that want one thing, in one call or one after the other. */
+static void what_only_one_may_have_is_had_by_one(void **state)
+{
+	static const struct {
+		const char *a, *b, *said;
+	} cases[] = {
+		{ VM("a", NET), VM("b", NET),
+		  "b.json: b/d: tap: \"t0\" is the interface of a/d already" },
+		{ VM("a", DISK), VM("b", DISK),
+		  "b.json: b/d: path: \"/nowhere/z\" is the image of a/d" },
+		{ VM("a", UDS), VM("b", UDS),
+		  "b.json: b/d: uds: \"/nowhere/u\" is the socket of a/d" },
+		{ VM("a", CID), VM("b", CID), "b.json: b/d: cid: 77 is the CID of a/d already" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct document documents[] = { { "a.json", cases[i].a, strlen(cases[i].a) },
+						{ "b.json", cases[i].b, strlen(cases[i].b) } };
+		struct manager_apply_spec both = { .documents = documents,
+						   .n_documents = 2,
+						   .at_start = true };
+		struct manager_apply_spec one = { .documents = &documents[1],
+						  .n_documents = 1,
+						  .at_start = true };
+		struct config_errors errors = { 0 };
+		json_object *changes = NULL;
+		struct fixture *f;
+		void *fresh;
+		char *cids;
+
+		assert_int_equal(setup(&fresh), 0);
+		f = fresh;
+		assert_int_equal(manager_apply(f->manager, &both, &changes, &errors), -EINVAL);
+		assert_int_equal(errors.n, 1);
+		assert_non_null(strstr(errors.lines[0], cases[i].said));
+		config_errors_done(&errors);
+		json_object_put(apply(f, cases[i].a, false));
+		assert_int_equal(manager_apply(f->manager, &one, &changes, &errors), -EINVAL);
+		assert_non_null(strstr(errors.lines[0], cases[i].said));
+		config_errors_done(&errors);
+		json_object_put(apply(f, cases[i].a, false)); /* its own is not another's */
+		settle(f);
+		assert_names(f, "[\"a/d\"]");
+		cids = text_format("%s/cids", f->dir);
+		(void)unlink(cids);
+		free(cids);
+		assert_int_equal(teardown(&fresh), 0);
+	}
+}
+
 /* policies/ of the source tree; NULL when the test does not run from the build tree. */
 static char *policies(void)
 {
@@ -621,6 +677,29 @@ static void vmdevd_may_end_while_a_client_goes(void **state)
 	}
 }
 
+static void nothing_is_started_when_all_are_stopped_for_good(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const verbs[] = { "Start", "Restart" };
+	struct answer a;
+
+	json_object_put(apply(f, TWO, false));
+	settle(f);
+	manager_refuse_changes(f->manager);
+	for (unsigned i = 0; i < 2; i++) {
+		a = call(f, verbs[i], "a");
+		assert_string_equal(a.error, "org.vmdev.Error.Failed");
+		assert_non_null(strstr(a.text, "vmdevd is stopping"));
+	}
+	a = call_apply(f, OTHER);
+	assert_string_equal(a.error, "org.vmdev.Error.Failed");
+	assert_names(f, "[\"a/x\",\"a/y\"]");
+	a = call(f, "Stop", "a");
+	assert_string_equal(a.error, "");
+	a = call(f, "List", "a");
+	assert_string_equal(a.error, "");
+}
+
 /* It neither spins nor forgets who waits. */
 static void who_connects_when_no_descriptor_is_left_waits(void **state)
 {
@@ -721,6 +800,7 @@ int main(void)
 		CLAIM(addresses_are_written_down_when_a_document_is_applied),
 		CLAIM(a_damaged_table_of_addresses_refuses_those_who_ask_for_one),
 		CLAIM(a_change_whose_image_is_missing_is_refused_as_a_whole),
+		cmocka_unit_test(what_only_one_may_have_is_had_by_one),
 		CLAIM(the_changed_are_changed_and_the_missing_removed),
 		CLAIM(applying_again_starts_what_has_failed_and_nothing_else),
 		CLAIM(one_bad_document_of_two_changes_nothing),
@@ -733,6 +813,7 @@ int main(void)
 		CLAIM(clients_that_misbehave_do_no_harm),
 		CLAIM(nobody_waits_for_a_client),
 		cmocka_unit_test(vmdevd_may_end_while_a_client_goes),
+		CLAIM(nothing_is_started_when_all_are_stopped_for_good),
 		CLAIM(who_connects_when_no_descriptor_is_left_waits),
 		CLAIM(states_that_come_and_go_are_told_together),
 		CLAIM(others_than_root_and_the_owner_may_only_look),

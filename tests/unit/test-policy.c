@@ -13,6 +13,7 @@
 #include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/sandbox/policy.h"
@@ -310,6 +311,23 @@ static void no_filter_allows_what_reaches_out(void **state)
 	}
 }
 
+/* vmdevd has one thread. */
+static void a_policy_that_is_no_file_is_refused_at_once(void **state)
+{
+	char path[] = "/tmp/vmdev-test-policy-XXXXXX", *error = NULL;
+	struct policy *policy = NULL;
+
+	assert_true(mkstemp(path) >= 0);
+	unlink(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	alarm(5);
+	assert_int_equal(policy_load(path, "/nowhere", &policy, &error), -EINVAL);
+	alarm(0);
+	assert_non_null(strstr(error, "no regular file"));
+	free(error);
+	unlink(path);
+}
+
 static struct policy *load_switch(void)
 {
 	struct policy *policy;
@@ -356,7 +374,10 @@ static void blk_opens_nothing(void **state)
 	policy_free(policy);
 }
 
-/* The initialiser of io_aside_opcodes (of both rings the one with all of them) in the device's source, for the comparison with the policy. */
+/*
+ * The initialiser of io_aside_opcodes (of both rings the one with all of them) in the device's
+ * source, for the comparison with the policy.
+ */
 static char *opcodes_of(const char *source, const char *table)
 {
 	char path[4096], *text, *list, *end;
@@ -813,6 +834,7 @@ int main(void)
 		cmocka_unit_test(names_the_line_of_broken_json),
 		cmocka_unit_test(refuses_what_follows_the_document),
 		cmocka_unit_test(refuses_name_that_is_a_relative_path),
+		cmocka_unit_test(a_policy_that_is_no_file_is_refused_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,14 @@
 /* The plan of a sandbox: the order of its steps, and that nothing is missing. */
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
+#include <seccomp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "daemon/sandbox/cgroup.h"
 #include "daemon/sandbox/plan.h"
@@ -14,7 +20,8 @@ static const struct plan_resource resources[] = {
 	{ "another", CONTRACT_FD_RESOURCE_MAX, "a second one of its own" },
 };
 
-static const struct plan_spec blk_spec = { .uid_index = 7,
+static const struct plan_spec blk_spec = { .type = "blk",
+					   .uid_index = 7,
 					   .ids = PLAN_IDS_ONE,
 					   .fd_limit = CONTRACT_FD_LIMIT,
 					   .resources = resources,
@@ -69,11 +76,63 @@ static void every_kind_of_step_is_there(void **state)
 			first(&fixture->plan, (enum plan_step_type)type);
 }
 
+static void refuses_the_policy_of_another_type(void **state)
+{
+	struct plan_spec spec = blk_spec;
+	const struct fixture *fixture = *state;
+	struct plan plan = { 0 };
+	char *error = NULL;
+
+	spec.type = "net";
+	assert_int_equal(plan_make(fixture->policy, &spec, &plan, &error), -EINVAL);
+	assert_non_null(strstr(error, "\"blk\""));
+	assert_non_null(strstr(error, "\"net\""));
+	free(error);
+	assert_int_equal(plan.n_steps, 0);
+}
+
+/* vmdevd dies where it would end the process that a namespace needs while it is made. */
+static void a_namespace_in_the_making_leaves_nobody_behind(void **state)
+{
+	static const int calls[] = { SCMP_SYS(kill), SCMP_SYS(pidfd_send_signal), SCMP_SYS(wait4),
+				     SCMP_SYS(waitid) };
+	const struct namespaces_map map = { 0, 100000, 1000 };
+	struct pollfd end;
+	int fds[2], status;
+	char byte;
+	pid_t pid;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+		int fd = -1;
+
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		for (size_t i = 0; i < UNIT_N(calls); i++)
+			seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, calls[i], 0);
+		if (seccomp_load(filter) == 0)
+			(void)namespaces_make_user(&map, 1, &fd);
+		_exit(0);
+	}
+	close(fds[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+	end = (struct pollfd){ .fd = fds[0], .events = POLLIN };
+	assert_int_equal(poll(&end, 1, 5000), 1); /* nobody has the other end any more */
+	assert_int_equal(read(fds[0], &byte, 1), 0);
+	close(fds[0]);
+}
+
 static void a_helper_has_its_own_range_of_users_and_no_front_end(void **state)
 {
 	const struct fixture *fixture = *state;
 	const struct plan_spec spec = {
-		.uid_index = 7, .ids = PLAN_IDS_ONE, .helper = true, .fd_limit = CONTRACT_FD_LIMIT
+		.type = "blk",
+		.uid_index = 7,
+		.ids = PLAN_IDS_ONE,
+		.helper = true,
+		.fd_limit = CONTRACT_FD_LIMIT,
 	};
 	struct plan plan = { 0 };
 	char *error = NULL;
@@ -249,7 +308,8 @@ static void refuses_index_beyond_the_users(void **state)
 /* The plan of a file system device. */
 static struct plan fs_plan(struct policy **ret_policy, enum plan_ids ids, unsigned features)
 {
-	struct plan_spec spec = { .uid_index = 7,
+	struct plan_spec spec = { .type = "fs",
+				  .uid_index = 7,
 				  .ids = ids,
 				  .tree = true,
 				  .fd_limit = CONTRACT_FD_LIMIT_FS,
@@ -312,6 +372,7 @@ static void only_a_shared_directory_keeps_capabilities(void **state)
 
 	assert_int_equal(blk->steps[first(blk, PLAN_CAPABILITIES)].kept, 0);
 	assert_int_equal(__builtin_popcountll(fs.steps[first(&fs, PLAN_CAPABILITIES)].kept), 7);
+	spec.type = "fs";
 	spec.fd_limit = CONTRACT_FD_LIMIT_FS;
 	assert_true(plan_make(policy, &spec, &nodes, &error) < 0);
 	assert_non_null(strstr(error, "capabilities"));
@@ -395,6 +456,8 @@ int main(void)
 		plan_test(own_ids_are_a_range_that_no_other_device_has),
 		plan_test(only_a_shared_directory_keeps_capabilities),
 		plan_test(plan_can_be_printed),
+		plan_test(refuses_the_policy_of_another_type),
+		cmocka_unit_test(a_namespace_in_the_making_leaves_nobody_behind),
 		cmocka_unit_test(limits_are_read_as_systemd_does),
 		cmocka_unit_test(refuses_limits_that_are_none),
 	};
