@@ -58,7 +58,14 @@ static enum ctl_exit read_file(const char *name, char **ret_text)
 	return CTL_DONE;
 }
 
-static enum ctl_exit add_document(sd_bus_message *message, const char *name)
+static const char *name_of(const struct ctl *ctl, const char *name)
+{
+	if (strcmp(name, "-") != 0)
+		return name;
+	return ctl->name ? ctl->name : "stdin";
+}
+
+static enum ctl_exit add_document(const struct ctl *ctl, sd_bus_message *message, const char *name)
 {
 	char *text = NULL;
 	enum ctl_exit exit = read_file(name, &text);
@@ -66,7 +73,7 @@ static enum ctl_exit add_document(sd_bus_message *message, const char *name)
 
 	if (exit)
 		return exit;
-	r = sd_bus_message_append(message, "(ss)", strcmp(name, "-") == 0 ? "stdin" : name, text);
+	r = sd_bus_message_append(message, "(ss)", name_of(ctl, name), text);
 	free(text);
 	if (r >= 0)
 		return CTL_DONE;
@@ -87,7 +94,7 @@ static enum ctl_exit send_documents(struct ctl *ctl, int argc, char **argv, json
 		return exit;
 	r = sd_bus_message_open_container(message, 'a', "(ss)");
 	for (int i = 0; i < argc && r >= 0 && exit == CTL_DONE; i++)
-		exit = add_document(message, argv[i]);
+		exit = add_document(ctl, message, argv[i]);
 	if (exit == CTL_DONE && r >= 0)
 		r = sd_bus_message_close_container(message);
 	if (exit == CTL_DONE && r >= 0)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "ctl/ctl.h"
+#include "daemon/config.h"
 #include "devices/base/scope.h"
 
 static void add(json_object *words, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -50,6 +51,8 @@ static void add_qemu_net(json_object *words, json_object *device, const char *na
 	long long queues = (long long)ctl_number(device, "queues");
 	long long size = (long long)ctl_number(device, "queue_size");
 
+	if (size < CONFIG_NET_MIN_QUEUE_SIZE) /* QEMU would refuse it */
+		size = CONFIG_NET_MIN_QUEUE_SIZE;
 	add(words, "-netdev");
 	add(words, "vhost-user,id=vmdev-net-%s,chardev=vmdev-%s,queues=%lld", name, name, queues);
 	add(words, "-device");
@@ -174,6 +177,6 @@ static enum ctl_exit run_attach(struct ctl *ctl, int argc, char **argv)
 
 const struct verb attach_verbs[] = {
 	{ "attach", "qemu|uml VM[/DEVICE]", "print the arguments that attach devices to a VMM", 2,
-	  2, run_attach, .takes_json = true },
+	  2, run_attach, .takes_json = true, .only_prints = true },
 	{ 0 },
 };

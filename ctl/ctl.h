@@ -23,6 +23,8 @@ enum ctl_exit {
 struct ctl {
 	const char *address; /* of vmdevd's bus */
 	const char *host;    /* NULL: here */
+	/* of the document that is read from stdin, for messages; NULL: "stdin" */
+	const char *name;
 	bool json;
 	bool quiet;
 	bool no_pager;
@@ -38,6 +40,7 @@ struct verb {
 	enum ctl_exit (*run)(struct ctl *ctl, int argc,
 			     char **argv); /* argv[0] is the first argument */
 	bool takes_json, takes_dry_run;
+	bool only_prints; /* to be quiet is to do nothing */
 };
 
 /* The groups of verbs, each in its own file; each ends with a row without a name. */

@@ -12,19 +12,21 @@
 #include <grp.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
-#include <mntent.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
+#include "daemon/sandbox/host.h"
 #include "daemon/text.h"
 #include "devices/base/error.h"
 #include "devices/base/scope.h"
+#include "devices/process/contract.h"
 
 enum verdict { GOOD, WEAK, BAD };
 
@@ -36,7 +38,7 @@ struct finding {
 
 struct check {
 	const char *name;
-	void (*run)(struct finding *ret);
+	void (*run)(struct ctl *ctl, struct finding *ret);
 };
 
 static void good(struct finding *f, char *found)
@@ -76,9 +78,29 @@ static long long read_number(const char *path, long long otherwise)
 	return line ? atoll(line) : otherwise;
 }
 
+/* The process that listens at the address; 0: nobody does; -1: somebody, who cannot be seen. */
+static pid_t find_daemon(const struct ctl *ctl)
+{
+	static const char prefix[] = "unix:path=";
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	scope_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct ucred creds;
+	socklen_t len = sizeof(creds);
+
+	if (strncmp(ctl->address, prefix, strlen(prefix)) != 0)
+		return -1;
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s",
+		       ctl->address + strlen(prefix));
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		return fd >= 0 && (errno == ENOENT || errno == ECONNREFUSED) ? 0 : -1;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0 || creds.pid <= 0)
+		return -1;
+	return creds.pid;
+}
+
 /* ---- the kernel ---- */
 
-static void check_kernel(struct finding *f)
+static void check_kernel(struct ctl *ctl, struct finding *f)
 {
 	struct utsname name;
 	unsigned major = 0, minor = 0;
@@ -92,22 +114,25 @@ static void check_kernel(struct finding *f)
 }
 
 /* Without any io_uring devices fall back to preadv2: they work, more slowly. */
-static void check_io_uring(struct finding *f)
+static void check_io_uring(struct ctl *ctl, struct finding *f)
 {
 	long long off = read_number("/proc/sys/kernel/io_uring_disabled", 0);
-	bool is_there = syscall(SYS_io_uring_setup, 1, NULL) < 0 && errno != ENOSYS;
 
-	if (!is_there)
-		weak(f, strdup("not in this kernel"),
-		     "use a kernel with CONFIG_IO_URING; until then devices are slower");
+	if (host_has_io_uring())
+		good(f, strdup("there, and not disabled"));
 	else if (off)
 		weak(f, text_format("kernel.io_uring_disabled = %lld", off),
 		     "sysctl kernel.io_uring_disabled=0; until then devices are slower");
+	else if (errno == EPERM)
+		weak(f, strdup("forbidden by a system call filter around vmdevd"),
+		     "allow io_uring_setup, io_uring_enter and io_uring_register there "
+		     "(systemd-nspawn: --system-call-filter=); until then devices are slower");
 	else
-		good(f, strdup("there, and not disabled"));
+		weak(f, strdup("not in this kernel"),
+		     "use a kernel with CONFIG_IO_URING; until then devices are slower");
 }
 
-static void check_user_namespaces(struct finding *f)
+static void check_user_namespaces(struct ctl *ctl, struct finding *f)
 {
 	long long max = read_number("/proc/sys/user/max_user_namespaces", -1);
 
@@ -120,7 +145,7 @@ static void check_user_namespaces(struct finding *f)
 		good(f, text_format("up to %lld", max));
 }
 
-static void check_landlock(struct finding *f)
+static void check_landlock(struct ctl *ctl, struct finding *f)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
@@ -137,7 +162,7 @@ static void check_landlock(struct finding *f)
 		good(f, text_format("ABI %ld", abi));
 }
 
-static void check_seccomp(struct finding *f)
+static void check_seccomp(struct ctl *ctl, struct finding *f)
 {
 	unsigned action = SECCOMP_RET_TRAP;
 
@@ -147,7 +172,7 @@ static void check_seccomp(struct finding *f)
 		good(f, strdup("filters are there"));
 }
 
-static void check_futex_waitv(struct finding *f)
+static void check_futex_waitv(struct ctl *ctl, struct finding *f)
 {
 	if (syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == ENOSYS)
 		weak(f, strdup("not in this kernel"),
@@ -160,38 +185,13 @@ static void check_futex_waitv(struct finding *f)
 
 /* ---- cgroups and limits ---- */
 
-/* Where cgroup v2 is mounted, to be freed: not at /sys/fs/cgroup itself on a hybrid host. */
-static char *cgroup_mount(void)
-{
-	FILE *f = setmntent("/proc/self/mounts", "re");
-	struct mntent *entry;
-	char *path = NULL;
-
-	while (f && !path && (entry = getmntent(f)))
-		if (strcmp(entry->mnt_type, "cgroup2") == 0)
-			path = strdup(entry->mnt_dir);
-	if (f)
-		endmntent(f);
-	return path;
-}
-
-/* Is `word` one of the words in `list`, which spaces part? */
-static bool has_word(const char *list, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (const char *p = list; (p = strstr(p, word)); p += len)
-		if ((p == list || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
-			return true;
-	return false;
-}
-
-static void check_cgroup(struct finding *f)
+static void check_cgroup(struct ctl *ctl, struct finding *f)
 {
 	static const char *const wanted[] = { "cpu", "memory", "pids" };
-	scope_free char *mount = cgroup_mount(), *path = NULL, *controllers = NULL;
+	scope_free char *mount = NULL, *root = NULL, *path = NULL, *controllers = NULL;
 	char missing[64] = "";
 
+	(void)host_find_cgroups(&mount, &root);
 	path = mount ? text_format("%s/cgroup.controllers", mount) : NULL;
 	controllers = path ? read_line(path) : NULL;
 	if (!mount) {
@@ -204,7 +204,7 @@ static void check_cgroup(struct finding *f)
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		size_t at = strlen(missing);
 
-		if (!has_word(controllers ? controllers : "", wanted[i]))
+		if (!text_has_word(controllers ? controllers : "", wanted[i]))
 			(void)snprintf(missing + at, sizeof(missing) - at, "%s%s", at ? ", " : "",
 				       wanted[i]);
 	}
@@ -216,20 +216,46 @@ static void check_cgroup(struct finding *f)
 		good(f, text_format("v2 at %s with %s", mount, controllers));
 }
 
-static void check_files(struct finding *f)
+/* What vmdevd has, if it runs: its own word. 0: it cannot be seen. */
+static unsigned long long files_of_daemon(pid_t pid)
 {
-	struct rlimit limit;
+	scope_free char *path = text_format("/proc/%d/limits", pid);
+	scope_file FILE *f = path ? fopen(path, "re") : NULL;
+	char line[256];
+	unsigned long long n = 0;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		weak(f, strdup("unknown"), "see `ulimit -n`");
-	else if (limit.rlim_max < 4096)
-		bad(f, text_format("at most %llu per process", (unsigned long long)limit.rlim_max),
-		    "raise LimitNOFILE= of vmdevd's unit to 4096 or more");
-	else
-		good(f, text_format("up to %llu per process", (unsigned long long)limit.rlim_max));
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Max open files %*s %llu", &n) == 1)
+			break;
+	return n;
 }
 
-static void check_huge_pages(struct finding *f)
+/* As root vmdevd raises its own limit, as far as the kernel lets anybody have one. */
+static unsigned long long files_to_be(void)
+{
+	return (unsigned long long)read_number("/proc/sys/fs/nr_open", 0);
+}
+
+static void check_files(struct ctl *ctl, struct finding *f)
+{
+	pid_t pid = find_daemon(ctl);
+	unsigned long long n = pid > 0 ? files_of_daemon(pid) : files_to_be();
+	const char *whose = pid > 0 ? "vmdevd" : "a process";
+
+	if (n == 0)
+		weak(f, strdup("unknown"), "look at /proc/PID/limits of vmdevd");
+	else if (n < CONTRACT_FD_LIMIT_SWITCH)
+		bad(f, text_format("%s has at most %llu", whose, n),
+		    "LimitNOFILE=131072 in vmdevd's unit, and sysctl fs.nr_open=1048576");
+	else if (n < CONTRACT_FD_LIMIT_MAX)
+		weak(f, text_format("%s has at most %llu", whose, n),
+		     "LimitNOFILE=131072 in vmdevd's unit, and sysctl fs.nr_open=1048576; until "
+		     "then file systems keep fewer files open");
+	else
+		good(f, text_format("%s has up to %llu", whose, n));
+}
+
+static void check_huge_pages(struct ctl *ctl, struct finding *f)
 {
 	scope_free char *shmem = read_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
 
@@ -247,7 +273,7 @@ static void check_huge_pages(struct finding *f)
 
 /* ---- users ---- */
 
-static void check_kvm_group(struct finding *f)
+static void check_kvm_group(struct ctl *ctl, struct finding *f)
 {
 	if (!getgrnam("kvm"))
 		weak(f, strdup("there is no group kvm"),
@@ -257,7 +283,7 @@ static void check_kvm_group(struct finding *f)
 		good(f, strdup("there"));
 }
 
-static void check_vmdev_group(struct finding *f)
+static void check_vmdev_group(struct ctl *ctl, struct finding *f)
 {
 	if (!getgrnam("vmdev"))
 		weak(f, strdup("there is no group vmdev"),
@@ -268,7 +294,7 @@ static void check_vmdev_group(struct finding *f)
 		good(f, strdup("there"));
 }
 
-static void check_kvm(struct finding *f)
+static void check_kvm(struct ctl *ctl, struct finding *f)
 {
 	if (access("/dev/kvm", F_OK) < 0)
 		weak(f, strdup("no /dev/kvm"),
@@ -278,13 +304,59 @@ static void check_kvm(struct finding *f)
 }
 
 /* vhost-user needs none of the host's vhost devices; people look for them here all the same. */
-static void check_vhost(struct finding *f)
+static void check_vhost(struct ctl *ctl, struct finding *f)
 {
 	bool net = access("/dev/vhost-net", F_OK) == 0,
 	     vsock = access("/dev/vhost-vsock", F_OK) == 0;
 
 	good(f, text_format("not needed (vhost-net %s, vhost-vsock %s)", net ? "there" : "absent",
 			    vsock ? "there" : "absent"));
+}
+
+/* ---- vmdevd ---- */
+
+/* A host can be fit without it: said, but not judged. */
+static void check_daemon(struct ctl *ctl, struct finding *f)
+{
+	pid_t pid = find_daemon(ctl);
+
+	if (pid > 0)
+		good(f, text_format("runs (pid %d)", pid));
+	else
+		good(f, text_format(pid < 0 ? "may run: nobody can be seen at %s"
+					    : "does not run: nobody listens at %s",
+				    ctl->address));
+}
+
+/* To be freed; NULL: it does not say. */
+static char *version_of_daemon(const struct ctl *ctl)
+{
+	sd_bus *bus = NULL;
+	char *version = NULL;
+	int r = sd_bus_new(&bus);
+
+	if (r >= 0)
+		r = sd_bus_set_address(bus, ctl->address);
+	if (r >= 0)
+		r = sd_bus_start(bus);
+	if (r >= 0)
+		r = sd_bus_get_property_string(bus, "org.vmdev", CTL_PATH, CTL_INTERFACE, "Version",
+					       NULL, &version);
+	sd_bus_close_unref(bus);
+	return r < 0 ? NULL : version;
+}
+
+static void check_versions(struct ctl *ctl, struct finding *f)
+{
+	scope_free char *other = find_daemon(ctl) > 0 ? version_of_daemon(ctl) : NULL;
+
+	if (!other)
+		good(f, strdup("vmdevctl " VMDEV_VERSION));
+	else if (strcmp(other, VMDEV_VERSION) == 0)
+		good(f, strdup("vmdevctl and vmdevd " VMDEV_VERSION));
+	else
+		weak(f, text_format("vmdevctl " VMDEV_VERSION ", vmdevd %s", other),
+		     "systemctl restart vmdevd, when its devices may be stopped");
 }
 
 /* ---- the table ---- */
@@ -303,6 +375,8 @@ static const struct check checks[] = {
 	{ "group vmdev", check_vmdev_group },
 	{ "kvm", check_kvm },
 	{ "vhost", check_vhost },
+	{ "vmdevd", check_daemon },
+	{ "versions", check_versions },
 };
 
 static const char *const verdict_names[] = { [GOOD] = "good", [WEAK] = "weak", [BAD] = "bad" };
@@ -339,14 +413,6 @@ static void finding_free(struct finding *f)
 	free(f->mend);
 }
 
-/* Also whether vmdevd runs: a host can be fit without that, so it is said but not judged. */
-static void print_daemon(struct ctl *ctl)
-{
-	bool is_there = access(ctl->address + strlen("unix:path="), F_OK) == 0;
-
-	printf("%-5s %-16s %s\n", "", "vmdevd", is_there ? "runs" : "does not run");
-}
-
 static enum ctl_exit run_doctor(struct ctl *ctl, int argc, char **argv)
 {
 	json_object *array = json_object_new_array();
@@ -355,7 +421,7 @@ static enum ctl_exit run_doctor(struct ctl *ctl, int argc, char **argv)
 	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
 		struct finding finding = { 0 };
 
-		checks[i].run(&finding);
+		checks[i].run(ctl, &finding);
 		if (finding.verdict > worst)
 			worst = finding.verdict;
 		if (ctl->json)
@@ -366,8 +432,6 @@ static enum ctl_exit run_doctor(struct ctl *ctl, int argc, char **argv)
 	}
 	if (ctl->json)
 		ctl_print_json(array);
-	else if (!ctl->quiet && strncmp(ctl->address, "unix:path=", strlen("unix:path=")) == 0)
-		print_daemon(ctl);
 	json_object_put(array);
 	return worst == BAD ? CTL_FAILED : CTL_DONE;
 }

@@ -34,6 +34,8 @@ enum {
 	OPTION_ADDRESS,
 	OPTION_NO_PAGER,
 	OPTION_DRY_RUN,
+	/* from another vmdevctl, with --host: what the document is called there */
+	OPTION_STDIN_NAME,
 	OPTION_VERSION,
 };
 
@@ -44,6 +46,7 @@ static const struct option long_options[] = {
 	{ "no-pager", no_argument, NULL, OPTION_NO_PAGER },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
+	{ "stdin-name", required_argument, NULL, OPTION_STDIN_NAME },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, OPTION_VERSION },
 	{ 0 },
@@ -123,6 +126,8 @@ static const char **host_words(const struct ctl *ctl, const struct verb *verb, i
 		words[n++] = "--dry-run";
 	if (strcmp(ctl->address, DEFAULT_ADDRESS) != 0)
 		words[n++] = ctl_quote(text_format("--address=%s", ctl->address));
+	if (is_apply && strcmp(argv[0], "-") != 0)
+		words[n++] = ctl_quote(text_format("--stdin-name=%s", argv[0]));
 	words[n++] = "--";
 	words[n++] = verb->name;
 	for (int i = 0; i < argc; i++)
@@ -195,6 +200,9 @@ static int parse_options(struct ctl *ctl, int argc, char **argv)
 		case OPTION_DRY_RUN:
 			ctl->dry_run = true;
 			break;
+		case OPTION_STDIN_NAME:
+			ctl->name = optarg;
+			break;
 		case 'h':
 			print_help();
 			return CTL_DONE;
@@ -227,6 +235,10 @@ static enum ctl_exit check_usage(const struct ctl *ctl, const struct verb *verb,
 	}
 	if (ctl->json && !verb->takes_json) {
 		ctl_error("%s: prints nothing that could be JSON; leave --json out", verb->name);
+		return CTL_USAGE;
+	}
+	if (ctl->quiet && verb->only_prints) {
+		ctl_error("%s: prints, and does nothing else; leave --quiet out", verb->name);
 		return CTL_USAGE;
 	}
 	if (ctl->dry_run && !verb->takes_dry_run) {

@@ -81,7 +81,7 @@ static enum ctl_exit run_list(struct ctl *ctl, int argc, char **argv)
 		ctl_print_json(devices);
 	} else if (json_object_array_length(devices) == 0) {
 		say_none(ctl);
-	} else {
+	} else if (!ctl->quiet) {
 		ctl_pager_start(ctl);
 		print_list(devices);
 	}

@@ -83,6 +83,7 @@ static enum ctl_exit run_watch(struct ctl *ctl, int argc, char **argv)
 }
 
 const struct verb watch_verbs[] = {
-	{ "watch", "", "events as they happen", 0, 0, run_watch, .takes_json = true },
+	{ "watch", "", "events as they happen", 0, 0, run_watch, .takes_json = true,
+	  .only_prints = true },
 	{ 0 },
 };

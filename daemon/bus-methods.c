@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -292,7 +293,13 @@ static int command(sd_bus_message *m, struct bus_peer *peer, enum manager_verb v
 	names = selector[0] ? manager_select(peer->manager, selector) : NULL;
 	if (!names)
 		return refuse_unknown(m, selector);
-	manager_command(peer->manager, verb, names);
+	if (!manager_command(peer->manager, verb, names)) {
+		r = sd_bus_reply_method_errorf(m, ERROR_NOT_FOUND,
+					       "cannot %s %s: it is being removed", verb_name,
+					       selector);
+		json_object_put(names);
+		return r;
+	}
 	return answer_later(m, peer->manager, names, NULL);
 }
 
@@ -329,6 +336,8 @@ static const sd_bus_vtable vtable[] = {
 	METHOD("Stop", "s", SD_BUS_PARAM(selector), method_stop),
 	METHOD("Restart", "s", SD_BUS_PARAM(selector), method_restart),
 	METHOD("Remove", "s", SD_BUS_PARAM(selector), method_remove),
+	SD_BUS_PROPERTY("Version", "s", NULL, offsetof(struct bus_peer, version),
+			SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_SIGNAL_WITH_NAMES("Event", "s", SD_BUS_PARAM(json), 0),
 	SD_BUS_VTABLE_END,
 };

@@ -19,6 +19,7 @@ struct bus_peer {
 	struct manager *manager;
 	bool is_known; /* uid is the client's; else it is asked of the system bus, per message */
 	uid_t uid;
+	const char *version; /* of vmdevd */
 	/* bytes of the messages that it was sent last; the next one goes to n_sent % the number */
 	uint32_t lens[BUS_MAX_QUEUED];
 	unsigned n_sent;

@@ -54,6 +54,7 @@ struct client {
 struct bus {
 	sd_event *event;
 	struct manager *manager;
+	const char *version;
 	char *path;
 	int listen_fd;
 	sd_event_source *accept;
@@ -173,7 +174,12 @@ static int client_new(struct bus *bus, int *fd)
 	if (!c)
 		return -ENOMEM;
 	c->bus = bus;
-	c->peer = (struct bus_peer){ .manager = bus->manager, .is_known = true, .uid = creds.uid };
+	c->peer = (struct bus_peer){
+		.manager = bus->manager,
+		.is_known = true,
+		.uid = creds.uid,
+		.version = bus->version,
+	};
 	list_append(&bus->clients, &c->link);
 	bus->n_clients++;
 	r = connection_start(c, fd);
@@ -237,7 +243,7 @@ static void system_bus_join(struct bus *bus)
 	r = sd_bus_open_system(&bus->system);
 	if (r < 0)
 		return;
-	bus->system_peer = (struct bus_peer){ .manager = bus->manager };
+	bus->system_peer = (struct bus_peer){ .manager = bus->manager, .version = bus->version };
 	r = bus_methods_add(bus->system, &bus->system_peer);
 	if (r >= 0)
 		r = sd_bus_request_name_async(bus->system, NULL, "org.vmdev", 0, on_name, NULL);
@@ -325,6 +331,7 @@ int bus_new(const struct bus_spec *spec, struct bus **ret, char **ret_error)
 		return -ENOMEM;
 	bus->event = spec->event;
 	bus->manager = spec->manager;
+	bus->version = spec->version;
 	bus->listen_fd = -1;
 	list_init(&bus->clients);
 	bus->path = text_format("%s/bus", spec->runtime_dir);

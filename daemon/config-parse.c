@@ -98,17 +98,16 @@ static const struct key document_keys[] = {
  * At least the keeper, a worker with 16 I/O threads and a companion, a successor of the same size
  * while that one still ends, and the kernel's threads for their I/O.
  */
+/* clang-format off */
 #define CGROUP_LIMITS                                                                              \
-	{ "cpu",    "a percentage of one CPU as a string, such as \"50%\" or \"200%\"",            \
-	  take_cpu, offsetof(struct limits_config, cpu),                                           \
-	  .min = 1, .max = 1000000 },                                                              \
-		{ "memory",	      "a size from 16M to 1T, such as \"256M\"",                   \
-		  take_memory,	      offsetof(struct limits_config, memory),                      \
-		  .min = 16ULL << 20, .max = 1ULL << 40 },                                         \
-	{                                                                                          \
-		"pids", "a whole number from 64 to 32768", take_pids,                              \
-			offsetof(struct limits_config, pids), .min = 64, .max = 32768              \
-	}
+	{ "cpu", "a percentage of one CPU as a string, such as \"50%\" or \"12.5%\"", take_cpu,    \
+	  offsetof(struct limits_config, cpu) },                                                   \
+	{ "memory",                                                                                \
+	  "a size from 16M to 1T, such as \"256M\", a percentage or \"infinity\"", take_memory,    \
+	  offsetof(struct limits_config, memory), .min = 16ULL << 20, .max = 1ULL << 40 },         \
+	{ "pids", "a whole number from 64 to 32768, or \"infinity\"", take_pids,                   \
+	  offsetof(struct limits_config, pids), .min = 64, .max = 32768 }
+/* clang-format on */
 
 const struct key cgroup_limits_keys[] = { CGROUP_LIMITS, { 0 } };
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/config-private.h"
+#include "daemon/sandbox/cgroup.h"
 #include "daemon/tap.h"
 #include "devices/base/parse.h"
 
@@ -211,16 +212,18 @@ bool take_cpu(struct reader *r, const struct key *key, json_object *value, uint3
 	      void *target)
 {
 	const char *text = string_of(value);
-	char digits[12];
-	uint64_t percent;
-	size_t len = text ? strlen(text) : 0;
+	char limit[CGROUP_MAX_LIMIT_LEN];
 
-	if (len < 2 || len >= sizeof(digits) || text[len - 1] != '%')
-		return false;
-	memcpy(digits, text, len - 1);
-	digits[len - 1] = '\0';
-	return parse_u64(digits, key->min, key->max, &percent) == 0 &&
+	return text && cgroup_format_cpu(text, limit, sizeof(limit)) == 0 &&
 	       string_set(r, key, text, target);
+}
+
+/* "max", or within the key's bounds: what cgroup_format_… has made of the text. */
+static bool is_within(const struct key *key, const char *limit)
+{
+	uint64_t v;
+
+	return strcmp(limit, "max") == 0 || parse_u64(limit, key->min, key->max, &v) == 0;
 }
 
 /* A number is kept as its text, which is the notation that the cgroup code takes. */
@@ -229,9 +232,9 @@ bool take_memory(struct reader *r, const struct key *key, json_object *value, ui
 {
 	const char *text = json_object_is_type(value, json_type_int) ? json_object_get_string(value)
 								     : string_of(value);
-	uint64_t bytes;
+	char limit[CGROUP_MAX_LIMIT_LEN];
 
-	if (!text || parse_size(text, &bytes) < 0 || bytes < key->min || bytes > key->max)
+	if (!text || cgroup_format_memory(text, limit, sizeof(limit)) < 0 || !is_within(key, limit))
 		return false;
 	return string_set(r, key, text, target);
 }
@@ -241,9 +244,9 @@ bool take_pids(struct reader *r, const struct key *key, json_object *value, uint
 {
 	const char *text = json_object_is_type(value, json_type_int) ? json_object_get_string(value)
 								     : string_of(value);
-	uint64_t v;
+	char limit[CGROUP_MAX_LIMIT_LEN];
 
-	if (!text || parse_u64(text, key->min, key->max, &v) < 0)
+	if (!text || cgroup_format_pids(text, limit, sizeof(limit)) < 0 || !is_within(key, limit))
 		return false;
 	return string_set(r, key, text, target);
 }

@@ -292,6 +292,14 @@ void argv_add(struct argv *argv, const char *format, ...)
 		argv->v[argv->n++] = arg;
 }
 
+/* Virtqueues that it accepts: a network card of QEMU's has none smaller, whatever is asked for. */
+static uint64_t queue_size_of(const struct device_config *c)
+{
+	if (c->type == DEVICE_TYPE_NET && c->queue_size < CONFIG_NET_MIN_QUEUE_SIZE)
+		return CONFIG_NET_MIN_QUEUE_SIZE;
+	return c->queue_size;
+}
+
 char **device_config_argv(const struct device_config *c)
 {
 	struct argv argv = { .v = calloc(MAX_ARGV + 1, sizeof(char *)) };
@@ -302,7 +310,7 @@ char **device_config_argv(const struct device_config *c)
 	argv_add(&argv, "--contract");
 	argv_add(&argv, "--name=%s", c->full_name);
 	argv_add(&argv, "--queues=%" PRIu64, c->queues);
-	argv_add(&argv, "--queue-size=%" PRIu64, c->queue_size);
+	argv_add(&argv, "--queue-size=%" PRIu64, queue_size_of(c));
 	type_get(c->type)->argv(c, &argv);
 	argv_add(&argv, "--restart-limit=%" PRIu64, c->restart.limit);
 	argv_add(&argv, "--restart-interval=%" PRIu64, c->restart.interval_usec);

@@ -37,6 +37,7 @@ enum {
 	CONFIG_MAX_FORWARDS = 8,
 	CONFIG_MAX_SOCKET_PATH = 107, /* sockaddr_un */
 	CONFIG_MIN_QUEUE_SIZE = CONTRACT_QUEUE_SIZE_MIN,
+	CONFIG_NET_MIN_QUEUE_SIZE = 256, /* QEMU's VIRTIO_NET_RX_QUEUE_MIN_SIZE */
 	/*
 	 * The largest queue that is accepted from a front-end. QEMU knows no larger one
 	 * (VIRTQUEUE_MAX_SIZE), and requests are allocated in advance for each entry.

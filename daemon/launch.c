@@ -23,6 +23,7 @@
 #include "daemon/sandbox/cgroup.h"
 #include "daemon/sandbox/descriptors.h"
 #include "daemon/sandbox/fail.h"
+#include "daemon/sandbox/host.h"
 #include "daemon/sandbox/plan.h"
 #include "daemon/sandbox/policy.h"
 #include "daemon/sandbox/seccomp.h"
@@ -85,21 +86,6 @@ static bool has_option(char *const *argv, const char *option)
 		if (strcmp(*argv, option) == 0)
 			return true;
 	return false;
-}
-
-/*
- * May a process without privileges make rings here? The sysctl (Linux 6.6) says 0 for all, 1 for a
- * group, 2 for nobody; where there is none, an absurd call tells a kernel that has io_uring
- * (EFAULT) from one that has not or hides it.
- */
-static bool host_has_io_uring(void)
-{
-	scope_fd int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
-	char value = '0';
-
-	if (fd >= 0 && (read(fd, &value, 1) != 1 || value != '0'))
-		return false;
-	return syscall(SYS_io_uring_setup, 1, NULL) < 0 && errno == EFAULT;
 }
 
 /*

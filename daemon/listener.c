@@ -140,12 +140,20 @@ static int place_check(int dir, const char *name, const char *path, char **ret_e
 static int owner_set(int file, const char *path, const struct socket_config *owner,
 		     char **ret_error)
 {
+	struct stat st;
 	char self[32];
 
-	/* Owner first: until then the mode, 0600, lets only the daemon through. */
-	if (fchownat(file, "", owner->uid, owner->gid, AT_EMPTY_PATH) < 0)
-		return fail(ret_error, -errno, "set the owner of", path);
 	fd_path(file, self, sizeof(self)); /* fchmod takes no O_PATH */
+	if (fstat(file, &st) < 0)
+		return fail(ret_error, -errno, "look at", path);
+	/*
+	 * In between it is nobody's but the new owner's: what the old mode gave was meant for the
+	 * old group.
+	 */
+	if ((st.st_uid != owner->uid || st.st_gid != owner->gid) &&
+	    (chmod(self, 0600) < 0 ||
+	     fchownat(file, "", owner->uid, owner->gid, AT_EMPTY_PATH) < 0))
+		return fail(ret_error, -errno, "set the owner of", path);
 	if (chmod(self, owner->mode) < 0)
 		return fail(ret_error, -errno, "set the mode of", path);
 	return 0;
@@ -182,6 +190,26 @@ static int bind_hidden(int fd, int dir, const char *hidden)
 	return r;
 }
 
+/*
+ * Of the new socket nobody but us has the name, but whoever may write to the directory can have put
+ * another one there: a second name of somebody's, to be given away with what we own.
+ */
+static int open_new_socket(int dir, const char *name, int *ret_file)
+{
+	scope_fd int file = -1;
+	struct stat st;
+	int r = open_socket_file(dir, name, &file);
+
+	if (r < 0)
+		return r;
+	if (fstat(file, &st) < 0)
+		return -errno;
+	if (st.st_uid != geteuid() || (st.st_mode & 07777) != 0600 || st.st_nlink != 1)
+		return -ESTALE;
+	*ret_file = take_fd(&file);
+	return 0;
+}
+
 /* l->dir is open; the rest is filled in. */
 static int listen_at(struct listener *l, const char *path, const struct socket_config *owner,
 		     int type, int backlog, char **ret_error)
@@ -204,7 +232,7 @@ static int listen_at(struct listener *l, const char *path, const struct socket_c
 	r = bind_hidden(l->fd, l->dir, hidden);
 	if (r < 0)
 		return fail(ret_error, r, "make the socket", path);
-	r = open_socket_file(l->dir, hidden, &l->file);
+	r = open_new_socket(l->dir, hidden, &l->file);
 	if (r < 0)
 		return fail(ret_error, r, "find the new socket", path);
 	r = owner_set(l->file, path, owner, ret_error);

@@ -221,7 +221,7 @@ static void stop_all(struct daemon *d)
 	d->is_stopping = true;
 	notify_stopping();
 	manager_refuse_changes(d->manager);
-	manager_command(d->manager, MANAGER_STOP, names);
+	(void)manager_command(d->manager, MANAGER_STOP, names);
 	if (manager_wait(d->manager, names, on_all_stopped, d) < 0)
 		on_all_stopped(d);
 	json_object_put(names);
@@ -336,7 +336,7 @@ static int parts_init(struct daemon *d, char **ret_error)
 		.happened = on_happened,
 		.arg = d,
 	};
-	struct bus_spec bus = { .runtime_dir = d->options.runtime_dir };
+	struct bus_spec bus = { .runtime_dir = d->options.runtime_dir, .version = VMDEV_VERSION };
 	struct notify_spec notify = { .look = look, .arg = d };
 	int r;
 

@@ -279,13 +279,25 @@ static void command(struct entry *e, enum manager_verb verb)
 
 	if (verb == MANAGER_REMOVE)
 		e->removing = true;
-	if (e->removing && verb != MANAGER_REMOVE && verb != MANAGER_STOP)
-		return; /* on its way out already; the wait tells when it is gone */
 	(void)device_handle(e->device, events[verb]);
 }
 
-void manager_command(struct manager *m, enum manager_verb verb, json_object *names)
+static bool is_going(struct manager *m, json_object *names)
 {
+	for (size_t i = 0; i < json_object_array_length(names); i++) {
+		json_object *name = json_object_array_get_idx(names, i);
+		struct entry *e = manager_find(m, json_object_get_string(name));
+
+		if (e && e->removing)
+			return true;
+	}
+	return false;
+}
+
+bool manager_command(struct manager *m, enum manager_verb verb, json_object *names)
+{
+	if ((verb == MANAGER_START || verb == MANAGER_RESTART) && is_going(m, names))
+		return false;
 	for (size_t i = 0; i < json_object_array_length(names); i++) {
 		json_object *name = json_object_array_get_idx(names, i);
 		struct entry *e = manager_find(m, json_object_get_string(name));
@@ -294,6 +306,7 @@ void manager_command(struct manager *m, enum manager_verb verb, json_object *nam
 			command(e, verb);
 	}
 	sweep_wake(m);
+	return true;
 }
 
 json_object *manager_describe(struct manager *m, const char *name)

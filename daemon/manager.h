@@ -74,7 +74,8 @@ enum manager_verb { MANAGER_START, MANAGER_STOP, MANAGER_RESTART, MANAGER_REMOVE
  * of their names, or NULL when there are none or no memory. The caller puts it.
  */
 json_object *manager_select(struct manager *manager, const char *selector);
-void manager_command(struct manager *manager, enum manager_verb verb, json_object *names);
+/* False: one of them is being removed, and cannot be started any more; nothing is done. */
+bool manager_command(struct manager *manager, enum manager_verb verb, json_object *names);
 
 /* The device of this name as device_to_json has it; NULL: there is none. The caller puts it. */
 json_object *manager_describe(struct manager *manager, const char *name);

@@ -25,6 +25,16 @@ void text_clean(char *text)
 	*w.p = '\0';
 }
 
+bool text_has_word(const char *list, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = list; (p = strstr(p, word)); p += len)
+		if ((p == list || p[-1] == ' ') && strchr(" \n", p[len]))
+			return true;
+	return false;
+}
+
 int text_read(const char *path, int flags, size_t max_len, char **ret_text, size_t *ret_len)
 {
 	scope_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);

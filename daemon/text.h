@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,6 +21,9 @@ void text_clean(char *text);
  * it is never waited for. Negative: errno; -EINVAL: another kind of file, -EFBIG: a longer one.
  */
 int text_read(const char *path, int flags, size_t max_len, char **ret_text, size_t *ret_len);
+
+/* Is `word` one of the words of the list, which spaces part, and a newline may end? */
+bool text_has_word(const char *list, const char *word);
 
 /* A text to be freed, or NULL when there is no memory for it. */
 __attribute__((format(printf, 1, 2))) static inline char *text_format(const char *format, ...)

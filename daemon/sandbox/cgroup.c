@@ -12,6 +12,8 @@
 
 #include "daemon/sandbox/cgroup.h"
 #include "daemon/sandbox/fail.h"
+#include "daemon/sandbox/host.h"
+#include "daemon/text.h"
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
 #include "devices/base/parse.h"
@@ -183,40 +185,6 @@ static int write_text_at(int dir, const char *name, const char *text)
 	return n < 0 ? -errno : 0;
 }
 
-/* Is this word one of the blank-separated words of the text? */
-static bool has_word(const char *text, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (const char *p = text; (p = strstr(p, word)); p += len)
-		if ((p == text || p[-1] == ' ') && strchr(" \n", p[len]))
-			return true;
-	return false;
-}
-
-/* Where the hierarchy of cgroup v2 is mounted, and which cgroup of it is the mount's root. */
-static int find_mount(char **ret_point, char **ret_root)
-{
-	scope_file FILE *file = fopen("/proc/self/mountinfo", "re");
-	scope_free char *line = NULL;
-	size_t size = 0;
-
-	if (!file)
-		return -errno;
-	while (getline(&line, &size, file) > 0) {
-		char root[1024], point[1024];
-		const char *type = strstr(line, " - ");
-
-		if (!type || strncmp(type, " - cgroup2 ", strlen(" - cgroup2 ")) != 0 ||
-		    sscanf(line, "%*s %*s %*s %1023s %1023s", root, point) != 2)
-			continue;
-		*ret_root = strdup(root);
-		*ret_point = strdup(point);
-		return *ret_root && *ret_point ? 0 : -ENOMEM;
-	}
-	return -ENOENT;
-}
-
 /* vmdevd's own cgroup: the line of /proc/self/cgroup for hierarchy 0. */
 static int find_own(char **ret)
 {
@@ -243,7 +211,7 @@ static int find_base(char **ret)
 	scope_free char *own = NULL;
 	const char *below;
 	size_t len;
-	int r = find_mount(&point, &root);
+	int r = host_find_cgroups(&point, &root);
 
 	if (r >= 0)
 		r = find_own(&own);
@@ -298,7 +266,7 @@ int cgroup_check(const struct launch_limits *limits, char **ret_error)
 	if (r < 0)
 		return fail(ret_error, r, "%s: %s", path, error_text(r));
 	for (size_t i = 0; i < N_LIMITS; i++)
-		if (limit_text(limits, i) && !has_word(available, limit_kinds[i].controller))
+		if (limit_text(limits, i) && !text_has_word(available, limit_kinds[i].controller))
 			return fail_controller(&limit_kinds[i], base, ret_error);
 	return 0;
 }

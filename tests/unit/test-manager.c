@@ -78,7 +78,7 @@ static int setup(void **state)
 	spec.runtime_dir = f->dir;
 	if (manager_new(&spec, &f->manager) < 0)
 		return -1;
-	bus = (struct bus_spec){ f->event, f->manager, f->dir };
+	bus = (struct bus_spec){ f->event, f->manager, f->dir, "0" };
 	*state = f;
 	return bus_new(&bus, &f->bus, &error);
 }
@@ -677,6 +677,23 @@ static void vmdevd_may_end_while_a_client_goes(void **state)
 	}
 }
 
+static void what_is_being_removed_is_not_started(void **state)
+{
+	struct fixture *f = *state;
+	json_object *names;
+
+	json_object_put(apply(f, TWO, false));
+	settle(f);
+	names = manager_select(f->manager, "a");
+	assert_true(manager_command(f->manager, MANAGER_REMOVE, names));
+	assert_false(manager_command(f->manager, MANAGER_START, names));
+	assert_false(manager_command(f->manager, MANAGER_RESTART, names));
+	assert_true(manager_command(f->manager, MANAGER_STOP, names));
+	json_object_put(names);
+	settle(f);
+	assert_names(f, "[]");
+}
+
 static void nothing_is_started_when_all_are_stopped_for_good(void **state)
 {
 	struct fixture *f = *state;
@@ -813,6 +830,7 @@ int main(void)
 		CLAIM(clients_that_misbehave_do_no_harm),
 		CLAIM(nobody_waits_for_a_client),
 		cmocka_unit_test(vmdevd_may_end_while_a_client_goes),
+		CLAIM(what_is_being_removed_is_not_started),
 		CLAIM(nothing_is_started_when_all_are_stopped_for_good),
 		CLAIM(who_connects_when_no_descriptor_is_left_waits),
 		CLAIM(states_that_come_and_go_are_told_together),

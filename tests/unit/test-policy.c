@@ -11,9 +11,13 @@
 #include <linux/io_uring.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/sandbox/policy.h"
@@ -149,13 +153,20 @@ static void fs_keeps_at_most_8_capabilities_and_none_that_reads_past_the_root(vo
 	policy_free(policy);
 }
 
-static void net_worker_has_at_most_18_calls(void **state)
+static struct policy *load_net(void)
 {
-	struct policy *policy;
+	struct policy *policy = NULL;
 	char *error = NULL;
 
 	if (policy_load("net", policy_dir(), &policy, &error) < 0)
 		fail_msg("%s", error);
+	return policy;
+}
+
+static void net_worker_has_at_most_18_calls(void **state)
+{
+	struct policy *policy = load_net();
+
 	assert_in_range(policy_count_allowed(&policy->worker, 0), 1, WORKER_MAX_CALLS);
 	assert_in_range(policy_count_allowed(&policy->worker, POLICY_FEATURE_IO_URING), 1,
 			WORKER_MAX_CALLS);
@@ -307,6 +318,83 @@ static void no_filter_allows_what_reaches_out(void **state)
 		}
 		assert_false(allows(&policies[p]->worker, "io_uring_setup"));
 		assert_false(allows(&policies[p]->worker, "io_uring_register"));
+		policy_free(policies[p]);
+	}
+}
+
+/* Does a process under this filter survive the call? */
+static bool passes(const struct sock_fprog *filter, long number, const uint64_t *args)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)signal(SIGSYS, SIG_DFL); /* cmocka's would go on */
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_install(filter) < 0)
+			abort();
+		syscall(number, args[0], args[1], args[2]);
+		syscall(SYS_exit_group, 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return true;
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+	return false;
+}
+
+/*
+ * 5 is what may be mapped to be executed, 7 the filter of the next worker: neither a file in their
+ * place, nor the number free.
+ */
+static void nobody_puts_another_file_where_the_program_is(void **state)
+{
+	static const uint64_t high = UINT64_C(1) << 32;
+	static const struct {
+		long number;
+		uint64_t args[3];
+		bool may;
+	} tries[] = {
+		{ SYS_dup2, { 0, 5 }, false },
+		{ SYS_dup2, { 0, 7 }, false },
+		{ SYS_dup3, { 0, 5 }, false },
+		{ SYS_dup3, { 0, 7 }, false },
+		{ SYS_dup2, { 0, high | 5 }, false },
+		{ SYS_dup3, { 0, high | 7 }, false },
+		{ SYS_dup2, { 0, 3 }, false },
+		{ SYS_dup2, { 0, 48 }, false },
+		{ SYS_dup2, { 0, 6 }, true },
+		{ SYS_dup3, { 0, 9 }, true },
+		{ SYS_dup2, { 0, 15 }, true },
+		{ SYS_dup3, { 0, 16 }, true },
+		{ SYS_dup2, { 0, 47 }, true },
+		{ SYS_close, { 5 }, false },
+		{ SYS_close, { 7 }, false },
+		{ SYS_close, { high | 5 }, false },
+		{ SYS_close, { 6 }, true },
+		{ SYS_close, { 48 }, true },
+		{ SYS_close_range, { 5, 5 }, false },
+		{ SYS_close_range, { high | 5, 5 }, false },
+		{ SYS_close_range, { 0, ~0u }, false },
+		{ SYS_close_range, { 48, ~0u, 2 }, false },
+		{ SYS_close_range, { 48, ~0u }, true },
+		{ SYS_close_range, { 2048, ~0u }, true },
+	};
+	struct policy *policies[] = { load_blk(), load_fs(), load_vsock(), load_net() };
+
+	for (size_t p = 0; p < UNIT_N(policies); p++) {
+		struct sock_fprog filter = { 0 };
+		char *error = NULL;
+		int fd = -1;
+
+		assert_int_equal(seccomp_compile_keeper(policies[p], &fd, &error), 0);
+		assert_int_equal(seccomp_read(fd, &filter), 0);
+		close(fd);
+		for (size_t i = 0; i < UNIT_N(tries); i++)
+			if (passes(&filter, tries[i].number, tries[i].args) != tries[i].may)
+				fail_msg("%s: call %ld (%#lx, %#lx, %#lx) %s", policies[p]->type,
+					 tries[i].number, tries[i].args[0], tries[i].args[1],
+					 tries[i].args[2], tries[i].may ? "is refused" : "passes");
+		free(filter.filter);
 		policy_free(policies[p]);
 	}
 }
@@ -835,6 +923,7 @@ int main(void)
 		cmocka_unit_test(refuses_what_follows_the_document),
 		cmocka_unit_test(refuses_name_that_is_a_relative_path),
 		cmocka_unit_test(a_policy_that_is_no_file_is_refused_at_once),
+		cmocka_unit_test(nobody_puts_another_file_where_the_program_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
