@@ -4,27 +4,29 @@
  * Runs in: vmdevd.
  * Trusts:  nothing that comes on the channel.
  *
- * A question is read, tried, and answered. One that is not answered at once is kept, for one of two reasons:
+ * A question is read, tried, and answered. One that is not answered at once is kept, for one of two
+ * reasons:
  *
  *	its result is -EAGAIN	a backlog is full, another device's channel is, AF_VSOCK is on its way. It is tried
  *				again, each time after twice as long, and ends with ETIMEDOUT.
  *	otherwise		the channel has no room for the answer. It waits for room (EPOLLOUT), and is dropped in the
  *				end: whoever asks and does not read gets no answer.
  *
- * What this costs vmdevd, which has one thread, is bounded: so many questions are kept, no more are read while there are
- * that many, and each that is read takes up 1/MAX_ASKS_PER_S of a second, or SHARE times the processor time that was spent on
- * it if that is more; only BURST_USEC may be ahead of time. So a device has at most one SHARE-th of vmdevd, whatever it asks.
- * Those that are read together are tried together, with one change of identity. And all of this comes after whatever else
- * vmdevd has to do for any device: the event sources' priority is the lowest.
+ * What this costs vmdevd, which has one thread, is bounded: so many questions are kept, no more are
+ * read while there are that many, and each that is read takes up 1/MAX_ASKS_PER_S of a second, or
+ * SHARE times the processor time that was spent on it if that is more; only BURST_USEC may be ahead
+ * of time. So a device has at most one SHARE-th of vmdevd, whatever it asks. Those that are read
+ * together are tried together, with one change of identity. And all of this comes after whatever
+ * else vmdevd has to do for any device: the event sources' priority is the lowest.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "daemon/broker-private.h"
+#include "daemon/clock.h"
 #include "devices/base/fd.h"
 #include "devices/base/scope.h"
 #include "devices/base/wire.h"
@@ -55,20 +57,9 @@ struct ask {
 	uint64_t until_usec;
 };
 
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 static uint64_t spent_usec(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	return clock_usec(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static uint64_t patience(const struct broker *b)
@@ -196,7 +187,10 @@ static int call_guest(struct broker *b, struct ask *a)
 	return r;
 }
 
-/* The host's programs, as the owner; those for which there is none go on to other guests, as vmdevd. */
+/*
+ * The host's programs, as the owner; those for which there is none go on to other guests, as
+ * vmdevd.
+ */
 static void try_due(struct broker *b)
 {
 	struct broker_self self;

@@ -4,11 +4,11 @@
  * Runs in: vmdevd.
  * Trusts:  the kernel.
  *
- * A device has room for 4,096 connections (devices/vsock/store.h: STORE_CONNS). One other guest has at most a quarter of it, and all
- * together half: host programs find the rest, whatever guests do.
+ * A device has room for 4,096 connections (devices/vsock/store.h: STORE_CONNS). One other guest has
+ * at most a quarter of it, and all together half: host programs find the rest, whatever guests do.
  *
- * The numbers are bounds from above. Only where one is reached it is counted, and not more often than every RECOUNT_USEC,
- * as that takes the longer the more there are.
+ * The numbers are bounds from above. Only where one is reached it is counted, and not more often
+ * than every RECOUNT_USEC, as that takes the longer the more there are.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,9 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 
 #include "daemon/broker-private.h"
+#include "daemon/clock.h"
 #include "devices/base/fd.h"
 #include "devices/base/scope.h"
 
@@ -33,14 +33,6 @@ struct share_peer {
 	uint64_t cid;
 	uint32_t n;
 };
-
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 void share_init(struct share *s)
 {

@@ -38,18 +38,72 @@ static const char *to_text(json_object *object)
 	return json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE);
 }
 
-static bool is_permitted(const struct bus_peer *peer, sd_bus_message *m)
+static bool is_permitted(const struct bus_peer *peer)
 {
-	sd_bus_creds *creds = NULL;
-	uid_t uid = (uid_t)-1;
+	return peer->is_known && (peer->uid == 0 || peer->uid == geteuid());
+}
 
-	if (peer->is_known)
-		uid = peer->uid;
-	else if (sd_bus_query_sender_creds(m, SD_BUS_CREDS_EUID, &creds) < 0 ||
-		 sd_bus_creds_get_euid(creds, &uid) < 0)
-		uid = (uid_t)-1;
-	sd_bus_creds_unref(creds);
-	return uid == 0 || uid == geteuid();
+/* A call whose sender the system bus is asked about. */
+struct inquiry {
+	sd_bus_message *message;
+	const struct bus_peer *peer;
+	sd_bus_message_handler_t method;
+};
+
+static void inquiry_free(void *arg)
+{
+	struct inquiry *i = arg;
+
+	sd_bus_message_unref(i->message);
+	free(i);
+}
+
+/* The call goes on, from somebody who is known by now; from nobody, if there was no answer. */
+static int on_sender(sd_bus_message *reply, void *arg, sd_bus_error *ret_error)
+{
+	struct inquiry *i = arg;
+	struct bus_peer sender = { .manager = i->peer->manager, .version = i->peer->version };
+	uint32_t uid;
+	int r;
+
+	sender.is_known = !sd_bus_message_is_method_error(reply, NULL) &&
+			  sd_bus_message_read(reply, "u", &uid) >= 0;
+	sender.uid = sender.is_known ? uid : (uid_t)-1;
+	sender.is_asked = true;
+	r = i->method(i->message, &sender, NULL);
+	if (r < 0)
+		(void)sd_bus_reply_method_errno(i->message, r, NULL);
+	return 1;
+}
+
+/* 1: the call goes on when the answer is there. Nobody waits for it. */
+static int ask_sender(sd_bus_message *m, const struct bus_peer *peer,
+		      sd_bus_message_handler_t method)
+{
+	struct inquiry *i = calloc(1, sizeof(*i));
+	sd_bus_slot *slot = NULL;
+	int r;
+
+	if (!i)
+		return -ENOMEM;
+	*i = (struct inquiry){ sd_bus_message_ref(m), peer, method };
+	r = sd_bus_call_method_async(sd_bus_message_get_bus(m), &slot, "org.freedesktop.DBus",
+				     "/org/freedesktop/DBus", "org.freedesktop.DBus",
+				     "GetConnectionUnixUser", on_sender, i, "s",
+				     sd_bus_message_get_sender(m));
+	if (r < 0) {
+		inquiry_free(i);
+		return r;
+	}
+	(void)sd_bus_slot_set_destroy_callback(slot, inquiry_free);
+	(void)sd_bus_slot_set_floating(slot, true);
+	sd_bus_slot_unref(slot);
+	return 1;
+}
+
+static bool is_to_be_asked(const struct bus_peer *peer)
+{
+	return !peer->is_known && !peer->is_asked;
 }
 
 static int refuse(sd_bus_message *m, const char *what)
@@ -243,7 +297,9 @@ static int method_apply(sd_bus_message *m, void *userdata, sd_bus_error *ret_err
 	struct document *documents;
 	int r;
 
-	if (!is_permitted(peer, m))
+	if (is_to_be_asked(peer))
+		return ask_sender(m, peer, method_apply);
+	if (!is_permitted(peer))
 		return refuse(m, "apply");
 	if (manager_refuses_changes(peer->manager))
 		return refuse_at_end(m, "apply");
@@ -276,13 +332,15 @@ static int method_list(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
 }
 
 static int command(sd_bus_message *m, struct bus_peer *peer, enum manager_verb verb,
-		   const char *verb_name)
+		   const char *verb_name, sd_bus_message_handler_t method)
 {
 	const char *selector;
 	json_object *names;
 	int r;
 
-	if (!is_permitted(peer, m))
+	if (is_to_be_asked(peer))
+		return ask_sender(m, peer, method);
+	if (!is_permitted(peer))
 		return refuse(m, verb_name);
 	if (manager_refuses_changes(peer->manager) &&
 	    (verb == MANAGER_START || verb == MANAGER_RESTART))
@@ -305,22 +363,22 @@ static int command(sd_bus_message *m, struct bus_peer *peer, enum manager_verb v
 
 static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
-	return command(m, userdata, MANAGER_START, "start");
+	return command(m, userdata, MANAGER_START, "start", method_start);
 }
 
 static int method_stop(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
-	return command(m, userdata, MANAGER_STOP, "stop");
+	return command(m, userdata, MANAGER_STOP, "stop", method_stop);
 }
 
 static int method_restart(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
-	return command(m, userdata, MANAGER_RESTART, "restart");
+	return command(m, userdata, MANAGER_RESTART, "restart", method_restart);
 }
 
 static int method_remove(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
-	return command(m, userdata, MANAGER_REMOVE, "remove");
+	return command(m, userdata, MANAGER_REMOVE, "remove", method_remove);
 }
 
 /* UNPRIVILEGED: sd-bus has no say in who may call; each method asks is_permitted. */

@@ -18,6 +18,7 @@ enum { BUS_MAX_QUEUED = 512 }; /* messages that a client has not read */
 struct bus_peer {
 	struct manager *manager;
 	bool is_known; /* uid is the client's; else it is asked of the system bus, per message */
+	bool is_asked; /* that has been done: it does not know either */
 	uid_t uid;
 	const char *version; /* of vmdevd */
 	/* bytes of the messages that it was sent last; the next one goes to n_sent % the number */

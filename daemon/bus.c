@@ -37,6 +37,7 @@ enum {
 	MAX_CLIENTS_PER_USER = 32,   /* root excepted */
 	/* bytes that a client has not read, if they are of more than one message */
 	MAX_QUEUED_LEN = 4 << 20,
+	REJOIN_USEC = 1000000,
 	REST_USEC = 100000, /* when there is no descriptor for who connects */
 };
 
@@ -64,6 +65,8 @@ struct bus {
 	unsigned n_clients;
 	sd_id128_t id;
 	sd_bus *system; /* the system bus; NULL: there is none */
+	bool has_lost_system;
+	sd_event_source *rejoin; /* looks for it */
 	struct bus_peer system_peer;
 };
 
@@ -233,24 +236,56 @@ static int on_name(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 	return 1;
 }
 
+/* It ends, and another one may follow. Not closed at once: this is a message of its own. */
+static int on_system_lost(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+	struct bus *bus = userdata;
+
+	bus->has_lost_system = true;
+	(void)sd_event_source_set_time_relative(bus->rejoin, REJOIN_USEC);
+	(void)sd_event_source_set_enabled(bus->rejoin, SD_EVENT_ONESHOT);
+	return 0;
+}
+
 /* Nothing depends on the system bus: without it, vmdevctl uses RUNTIME/bus as it does anyway. */
 static void system_bus_join(struct bus *bus)
 {
 	int r;
 
+	(void)sd_event_source_set_time_relative(bus->rejoin, REJOIN_USEC);
+	(void)sd_event_source_set_enabled(bus->rejoin, SD_EVENT_ONESHOT);
 	if (access("/run/dbus/system_bus_socket", F_OK) < 0 || geteuid() != 0)
 		return;
 	r = sd_bus_open_system(&bus->system);
 	if (r < 0)
 		return;
+	(void)sd_event_source_set_enabled(bus->rejoin, SD_EVENT_OFF);
+	bus->has_lost_system = false;
 	bus->system_peer = (struct bus_peer){ .manager = bus->manager, .version = bus->version };
 	r = bus_methods_add(bus->system, &bus->system_peer);
+	if (r >= 0)
+		r = sd_bus_match_signal_async(
+			bus->system, NULL, NULL, "/org/freedesktop/DBus/Local",
+			"org.freedesktop.DBus.Local", "Disconnected", on_system_lost, NULL, bus);
 	if (r >= 0)
 		r = sd_bus_request_name_async(bus->system, NULL, "org.vmdev", 0, on_name, NULL);
 	if (r >= 0)
 		r = sd_bus_attach_event(bus->system, bus->event, PRIORITY_ASKERS);
 	if (r < 0)
 		bus->system = sd_bus_close_unref(bus->system);
+}
+
+static int on_rejoin(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct bus *bus = arg;
+
+	if (bus->has_lost_system) {
+		sd_bus_detach_event(bus->system);
+		bus->system = sd_bus_close_unref(bus->system);
+		bus->has_lost_system = false;
+	}
+	system_bus_join(bus);
+	return 0;
 }
 
 /* ---- life ---- */
@@ -289,7 +324,7 @@ void bus_emit(struct bus *bus, const char *json)
 		else if (!c->is_over && sd_bus_is_ready(c->connection) > 0)
 			emit_to(c, json);
 	}
-	if (bus->system)
+	if (bus->system && !bus->has_lost_system)
 		emit(bus->system, json);
 }
 
@@ -314,6 +349,11 @@ static int bus_listen(struct bus *bus, char **ret_error)
 					       on_rested, bus);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(bus->rest, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_time_relative(bus->event, &bus->rejoin, CLOCK_MONOTONIC, 0, 1000,
+					       on_rejoin, bus);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(bus->rejoin, SD_EVENT_OFF);
 	if (r >= 0)
 		r = sd_event_add_defer(bus->event, &bus->sweep, on_sweep, bus);
 	if (r >= 0)
@@ -358,10 +398,14 @@ struct bus *bus_free(struct bus *bus)
 		(void)sd_bus_process(c->connection, NULL);
 		client_free(c);
 	}
+	if (bus->system && !bus->has_lost_system)
+		(void)sd_bus_process(bus->system, NULL); /* as above: nobody is waited for */
 	if (bus->system)
-		sd_bus_flush_close_unref(bus->system);
+		sd_bus_detach_event(bus->system);
+	sd_bus_close_unref(bus->system);
 	sd_event_source_disable_unref(bus->accept);
 	sd_event_source_disable_unref(bus->rest);
+	sd_event_source_disable_unref(bus->rejoin);
 	sd_event_source_disable_unref(bus->sweep);
 	if (bus->listen_fd >= 0) {
 		fd_close(bus->listen_fd);

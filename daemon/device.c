@@ -20,9 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/device-private.h"
 #include "daemon/listener.h"
 #include "daemon/priority.h"
@@ -71,14 +71,6 @@ enum {
 	LOCK_RETRY_USEC = 20000,
 };
 
-static uint64_t now_usec(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 static void device_set_state(struct device *d, enum device_state state)
 {
 	enum device_state old = d->state;
@@ -86,7 +78,7 @@ static void device_set_state(struct device *d, enum device_state state)
 	if (old == state)
 		return;
 	d->state = state;
-	d->since_usec = now_usec(CLOCK_REALTIME);
+	d->since_usec = clock_usec(CLOCK_REALTIME);
 	device_journal(d, LOG_LEVEL_DEBUG, JOURNAL_PLAIN, "%s -> %s", device_state_to_string(old),
 		       device_state_to_string(state));
 	d->host->happened(d->host->arg, d, "state", NULL);
@@ -156,7 +148,7 @@ static void fail(struct device *d)
 /* The resource is locked: may that be a predecessor still, who is just ending? */
 static bool may_wait_for_lock(struct device *d)
 {
-	uint64_t now = now_usec(CLOCK_MONOTONIC);
+	uint64_t now = now_usec();
 
 	if (d->locked_usec == 0)
 		d->locked_usec = now;
@@ -353,7 +345,7 @@ static void ready_again(struct device *d)
 static void recover_afresh(struct device *d)
 {
 	const struct restart_config *limits = &d->config->restart;
-	uint64_t now = now_usec(CLOCK_MONOTONIC);
+	uint64_t now = now_usec();
 	char why[DEVICE_REASON_LEN];
 
 	(void)snprintf(why, sizeof(why), "%s", d->reason);
@@ -547,7 +539,7 @@ int device_new(const struct device_host *host, const struct device_config *confi
 	d->listen_fd = -1;
 	d->launched =
 		(struct launched){ .pidfd = -1, .control_fd = -1, .log_fd = -1, .cgroup_fd = -1 };
-	d->since_usec = now_usec(CLOCK_REALTIME);
+	d->since_usec = clock_usec(CLOCK_REALTIME);
 	d->death_rate = (struct log_rate){ .interval_ns = 10000000000, .burst = 10 };
 	d->protocol_rate = (struct log_rate){ .interval_ns = 10000000000, .burst = 10 };
 	d->refuse_rate = (struct log_rate){ .interval_ns = 10000000000, .burst = 5 };

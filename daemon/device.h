@@ -10,8 +10,9 @@
  *	stopped ── start ──▶ starting ── READY ──▶ ready ◀── front-end ──▶ connected
  *	                        │                    └──────┬─────────────────┘
  *	                        ▼                    DIED ▼ ▲ RECOVERED, READY
- *	  failed ◀── gave up, limit ──────────────── recovering (rung 1: the keeper has a new
- *worker; rung 2: vmdevd makes a fresh sandbox)
+ *	  failed ◀── gave up, limit ──────────────── recovering
+ *
+ * (recovering: in rung 1 the keeper has a new worker, in rung 2 vmdevd makes a fresh sandbox)
  *
  * and stopping, between any of them and stopped. device.c has the table of states and events.
  *

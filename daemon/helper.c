@@ -9,8 +9,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "daemon/clock.h"
 #include "daemon/journal.h"
 #include "daemon/lines.h"
 #include "daemon/priority.h"
@@ -42,14 +42,6 @@ struct helper {
 					       .vm = (h)->vm[0] ? (h)->vm : NULL,                  \
 					       .device = (h)->device[0] ? (h)->device : NULL },    \
 		      __VA_ARGS__)
-
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static const struct launched nothing = {
 	.pidfd = -1, .control_fd = -1, .log_fd = -1, .cgroup_fd = -1

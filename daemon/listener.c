@@ -23,7 +23,7 @@
 
 enum { BACKLOG = 64 };
 
-static int fail(char **ret_error, int r, const char *what, const char *path)
+static int fail_to(char **ret_error, int r, const char *what, const char *path)
 {
 	*ret_error = text_format("cannot %s %s: %s", what, path, error_text(r));
 	return r;
@@ -37,12 +37,12 @@ int listener_directory(const char *path, char **ret_error)
 
 	r = mkdir(path, 0755);
 	if (r < 0 && errno != EEXIST)
-		return fail(ret_error, -errno, "make the directory", path);
+		return fail_to(ret_error, -errno, "make the directory", path);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail(ret_error, -errno, "open the directory", path);
+		return fail_to(ret_error, -errno, "open the directory", path);
 	if (r == 0 && fchmod(fd, 0755) < 0) /* whatever the umask took away */
-		return fail(ret_error, -errno, "set the mode of", path);
+		return fail_to(ret_error, -errno, "set the mode of", path);
 	if (st.st_uid != geteuid() || (r < 0 && st.st_mode & 0022)) {
 		*ret_error =
 			text_format("%s belongs to uid %u with mode %04o; it has to be vmdevd's "
@@ -77,7 +77,7 @@ static int open_directory(const char *path, int *ret_fd, char **ret_error)
 		return -ENOMEM;
 	fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return fail(ret_error, -errno, "open the directory", directory);
+		return fail_to(ret_error, -errno, "open the directory", directory);
 	*ret_fd = fd;
 	return 0;
 }
@@ -127,7 +127,7 @@ static int place_check(int dir, const char *name, const char *path, char **ret_e
 	if (r == -ENOTSOCK)
 		return refuse_place(path, ret_error);
 	if (r < 0)
-		return fail(ret_error, r, "look at", path);
+		return fail_to(ret_error, r, "look at", path);
 	if (is_held(file)) {
 		*ret_error = text_format("%s is in use by another process; `ss -xlp src %s` names "
 					 "it: stop it first",
@@ -145,7 +145,7 @@ static int owner_set(int file, const char *path, const struct socket_config *own
 
 	fd_path(file, self, sizeof(self)); /* fchmod takes no O_PATH */
 	if (fstat(file, &st) < 0)
-		return fail(ret_error, -errno, "look at", path);
+		return fail_to(ret_error, -errno, "look at", path);
 	/*
 	 * In between it is nobody's but the new owner's: what the old mode gave was meant for the
 	 * old group.
@@ -153,9 +153,9 @@ static int owner_set(int file, const char *path, const struct socket_config *own
 	if ((st.st_uid != owner->uid || st.st_gid != owner->gid) &&
 	    (chmod(self, 0600) < 0 ||
 	     fchownat(file, "", owner->uid, owner->gid, AT_EMPTY_PATH) < 0))
-		return fail(ret_error, -errno, "set the owner of", path);
+		return fail_to(ret_error, -errno, "set the owner of", path);
 	if (chmod(self, owner->mode) < 0)
-		return fail(ret_error, -errno, "set the mode of", path);
+		return fail_to(ret_error, -errno, "set the mode of", path);
 	return 0;
 }
 
@@ -226,20 +226,20 @@ static int listen_at(struct listener *l, const char *path, const struct socket_c
 		return r;
 	l->fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
-		return fail(ret_error, -errno, "make a socket for", path);
+		return fail_to(ret_error, -errno, "make a socket for", path);
 	if (unlinkat(l->dir, hidden, 0) < 0 && errno != ENOENT)
-		return fail(ret_error, -errno, "remove", hidden);
+		return fail_to(ret_error, -errno, "remove", hidden);
 	r = bind_hidden(l->fd, l->dir, hidden);
 	if (r < 0)
-		return fail(ret_error, r, "make the socket", path);
+		return fail_to(ret_error, r, "make the socket", path);
 	r = open_new_socket(l->dir, hidden, &l->file);
 	if (r < 0)
-		return fail(ret_error, r, "find the new socket", path);
+		return fail_to(ret_error, r, "find the new socket", path);
 	r = owner_set(l->file, path, owner, ret_error);
 	if (r == 0 && listen(l->fd, backlog) < 0)
-		r = fail(ret_error, -errno, "listen on", path);
+		r = fail_to(ret_error, -errno, "listen on", path);
 	if (r == 0 && renameat(l->dir, hidden, l->dir, name) < 0)
-		r = fail(ret_error, -errno, "make the socket", path);
+		r = fail_to(ret_error, -errno, "make the socket", path);
 	if (r < 0)
 		(void)unlinkat(l->dir, hidden, 0);
 	return r;
@@ -257,7 +257,8 @@ static int path_check(const char *path, char **ret_error)
 {
 	if (strlen(path) < sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		return 0;
-	return fail(ret_error, -ENAMETOOLONG, "make the socket", path); /* nobody could connect */
+	/* nobody could connect */
+	return fail_to(ret_error, -ENAMETOOLONG, "make the socket", path);
 }
 
 int listener_check(const char *path, char **ret_error)
@@ -335,7 +336,7 @@ static int find(const char *path, int *ret_file, char **ret_error)
 					 "device to have it made anew",
 					 path);
 	else if (r < 0)
-		return fail(ret_error, r, "open", path);
+		return fail_to(ret_error, r, "open", path);
 	return r;
 }
 

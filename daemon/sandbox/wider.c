@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct list {
+struct remarks {
 	FILE *out;
 	const char *group; /* the last that was named */
 };
 
-static void name(struct list *l, const char *group, const char *what)
+static void name(struct remarks *l, const char *group, const char *what)
 {
 	if (l->group && strcmp(l->group, group) == 0)
 		fprintf(l->out, ", %s", what);
@@ -65,7 +65,7 @@ static bool is_within_any(const struct policy_rule *rule, const char *call,
 }
 
 /* more: another list of what is shipped; NULL: none. */
-static void compare_calls(struct list *l, const char *group, const struct policy_seccomp *s,
+static void compare_calls(struct remarks *l, const char *group, const struct policy_seccomp *s,
 			  const struct policy_seccomp *shipped, const struct policy_seccomp *more)
 {
 	if (lets_through(s->default_action) && !lets_through(shipped->default_action))
@@ -84,7 +84,7 @@ static void compare_calls(struct list *l, const char *group, const struct policy
 
 /* The rest */
 
-static void compare_capabilities(struct list *l, const struct policy *p,
+static void compare_capabilities(struct remarks *l, const struct policy *p,
 				 const struct policy *shipped)
 {
 	for (size_t i = 0; i < p->n_capabilities; i++) {
@@ -108,7 +108,7 @@ static const struct policy_rlimit *rlimit_of(const struct policy *p, int resourc
 }
 
 /* A limit that is not set stays what vmdevd has. */
-static void compare_rlimits(struct list *l, const struct policy *p, const struct policy *shipped)
+static void compare_rlimits(struct remarks *l, const struct policy *p, const struct policy *shipped)
 {
 	for (size_t i = 0; i < shipped->n_rlimits; i++) {
 		const struct policy_rlimit *was = &shipped->rlimits[i];
@@ -120,7 +120,7 @@ static void compare_rlimits(struct list *l, const struct policy *p, const struct
 	}
 }
 
-static void compare_opcodes(struct list *l, const struct policy *p, const struct policy *shipped)
+static void compare_opcodes(struct remarks *l, const struct policy *p, const struct policy *shipped)
 {
 	for (size_t i = 0; i < p->n_opcodes; i++) {
 		bool found = false;
@@ -132,7 +132,8 @@ static void compare_opcodes(struct list *l, const struct policy *p, const struct
 	}
 }
 
-static void compare_landlock(struct list *l, const struct policy *p, const struct policy *shipped)
+static void compare_landlock(struct remarks *l, const struct policy *p,
+			     const struct policy *shipped)
 {
 	if (shipped->landlock_required && !p->landlock_required)
 		name(l, "landlock", "not required");
@@ -144,7 +145,7 @@ int policy_wider(const struct policy *policy, const struct policy *shipped, char
 {
 	char *text = NULL;
 	size_t len = 0;
-	struct list l = { .out = open_memstream(&text, &len) };
+	struct remarks l = { .out = open_memstream(&text, &len) };
 
 	if (!l.out)
 		return -ENOMEM;
