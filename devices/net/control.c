@@ -14,9 +14,12 @@ enum {
 	CLASS_ANNOUNCE = 3,
 	CLASS_MQ = 4,
 	CLASS_OFFLOADS = 5,
+	RX_ALLMULTI = 1,
+	RX_NOBCAST = 5,
 	MAC_TABLE_SET = 0,
 	MAC_ADDR_SET = 1,
 	VLAN_ADD = 0,
+	VLAN_DEL = 1,
 	VLAN_LIMIT = 4096,
 	HEADER_LEN = 2, /* class and command */
 };
@@ -73,8 +76,7 @@ static bool rx_command(const struct command *c, struct control_state *next)
 				   &next->nomulti, &next->nouni,    &next->nobcast };
 	uint8_t on;
 
-	if (c->number >= sizeof(modes) / sizeof(*modes) || c->len != 1 ||
-	    !read_data(c, 0, &on, 1) || on > 1)
+	if (c->len != 1 || !read_data(c, 0, &on, 1) || on > 1)
 		return false;
 	*modes[c->number] = on;
 	next->filters = 1;
@@ -112,23 +114,20 @@ static bool set_mac(const struct command *c, struct control_state *next)
 	return true;
 }
 
-static bool mac_command(const struct command *c, struct control_state *next)
+static bool mac_table_command(const struct command *c, struct control_state *next)
 {
 	uint32_t offset = 0;
 
-	if (c->number == MAC_ADDR_SET)
-		return set_mac(c, next);
 	next->filters = 1;
-	return c->number == MAC_TABLE_SET && read_macs(c, &offset, &next->unicast) &&
-	       read_macs(c, &offset, &next->multicast) && offset == c->len;
+	return read_macs(c, &offset, &next->unicast) && read_macs(c, &offset, &next->multicast) &&
+	       offset == c->len;
 }
 
 static bool vlan_command(const struct command *c, struct control_state *next)
 {
 	uint16_t id;
 
-	if (c->number > VLAN_ADD + 1 || c->len != sizeof(id) || !read_data(c, 0, &id, sizeof(id)) ||
-	    id >= VLAN_LIMIT)
+	if (c->len != sizeof(id) || !read_data(c, 0, &id, sizeof(id)) || id >= VLAN_LIMIT)
 		return false;
 	if (c->number == VLAN_ADD)
 		next->vlans[id / 64] |= UINT64_C(1) << (id % 64);
@@ -139,15 +138,15 @@ static bool vlan_command(const struct command *c, struct control_state *next)
 
 static bool announce_command(const struct command *c, struct control_state *next)
 {
-	return c->number == 0;
+	return true;
 }
 
 static bool mq_command(const struct command *c, struct control_state *next)
 {
 	uint16_t pairs;
 
-	if (c->number != 0 || c->len != sizeof(pairs) || !read_data(c, 0, &pairs, sizeof(pairs)) ||
-	    pairs == 0 || pairs > c->rules->max_pairs)
+	if (c->len != sizeof(pairs) || !read_data(c, 0, &pairs, sizeof(pairs)) || pairs == 0 ||
+	    pairs > c->rules->max_pairs)
 		return false;
 	next->pairs = pairs;
 	return true;
@@ -157,7 +156,7 @@ static bool offloads_command(const struct command *c, struct control_state *next
 {
 	uint64_t bits;
 
-	if (c->number != 0 || c->len != sizeof(bits) || !read_data(c, 0, &bits, sizeof(bits)) ||
+	if (c->len != sizeof(bits) || !read_data(c, 0, &bits, sizeof(bits)) ||
 	    (bits & ~(c->rules->features & NET_F_GUEST_OFFLOADS)))
 		return false;
 	next->offloads = bits;
@@ -165,31 +164,43 @@ static bool offloads_command(const struct command *c, struct control_state *next
 	return true;
 }
 
-static const struct {
-	bool (*run)(const struct command *c, struct control_state *next);
+/* VIRTIO 1.3 §5.1.6.5; the last number of each row's commands, which begin behind the row before. */
+static const struct control_row {
+	uint8_t class, last;
 	uint64_t feature;
-} classes[] = {
-	[CLASS_RX] = { rx_command, NET_F_CTRL_RX },
-	[CLASS_MAC] = { mac_command, NET_F_CTRL_RX | NET_F_CTRL_MAC_ADDR },
-	[CLASS_VLAN] = { vlan_command, NET_F_CTRL_VLAN },
-	[CLASS_ANNOUNCE] = { announce_command, NET_F_GUEST_ANNOUNCE },
-	[CLASS_MQ] = { mq_command, NET_F_MQ },
-	[CLASS_OFFLOADS] = { offloads_command, NET_F_CTRL_GUEST_OFFLOADS },
+	bool (*run)(const struct command *c, struct control_state *next);
+} rows[] = {
+	{ CLASS_RX, RX_ALLMULTI, NET_F_CTRL_RX, rx_command },
+	{ CLASS_RX, RX_NOBCAST, NET_F_CTRL_RX_EXTRA, rx_command },
+	{ CLASS_MAC, MAC_TABLE_SET, NET_F_CTRL_RX, mac_table_command },
+	{ CLASS_MAC, MAC_ADDR_SET, NET_F_CTRL_MAC_ADDR, set_mac },
+	{ CLASS_VLAN, VLAN_DEL, NET_F_CTRL_VLAN, vlan_command },
+	{ CLASS_ANNOUNCE, 0, NET_F_GUEST_ANNOUNCE, announce_command },
+	{ CLASS_MQ, 0, NET_F_MQ, mq_command },
+	{ CLASS_OFFLOADS, 0, NET_F_CTRL_GUEST_OFFLOADS, offloads_command },
 };
+
+static const struct control_row *row_of(const uint8_t header[HEADER_LEN])
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+		if (rows[i].class == header[0] && header[1] <= rows[i].last)
+			return &rows[i];
+	return NULL;
+}
 
 uint8_t control_command(struct control_store *s, const struct control_rules *rules,
 			const struct iovec *iov, uint32_t n, uint32_t len)
 {
 	struct command c = { .rules = rules, .iov = iov, .n_iov = n };
+	const struct control_row *row;
 	uint8_t header[HEADER_LEN];
 
 	if (len < HEADER_LEN || iov_read(iov, n, 0, header, HEADER_LEN) != HEADER_LEN)
 		return CONTROL_ERR;
 	c.len = len - HEADER_LEN;
 	c.number = header[1];
-	if (header[0] >= sizeof(classes) / sizeof(*classes) ||
-	    !(rules->features & classes[header[0]].feature) ||
-	    !classes[header[0]].run(&c, begin(s)))
+	row = row_of(header);
+	if (!row || !(rules->features & row->feature) || !row->run(&c, begin(s)))
 		return CONTROL_ERR;
 	commit(s);
 	return CONTROL_OK;

@@ -101,6 +101,9 @@ static bool announce(struct device *d, const uint8_t mac[6])
 			      [19] = 4,
 			      [21] = 3 };
 
+	/* Who is held to an address is held to it here too, whoever asks. */
+	if (net_of(d)->config.bound && memcmp(mac, net_of(d)->config.mac, 6) != 0)
+		return false;
 	memset(frame, 0xff, 6);
 	memcpy(frame + 6, mac, 6);
 	memcpy(frame + 22, mac, 6);

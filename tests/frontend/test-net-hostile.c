@@ -9,6 +9,7 @@
 #include "tests/frontend/claim.h"
 #include "tests/frontend/net-wire.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
@@ -466,6 +467,27 @@ static void a_guest_speaks_for_its_own_address_alone(struct claim_context *x)
 	}
 }
 
+/* The front-end speaks for the guest with SEND_RARP: it is held to the same address. */
+static void announced(struct claim_context *x, const uint8_t *mac, bool passes)
+{
+	uint64_t v = 0;
+
+	memcpy(&v, mac, 6);
+	expect_is(fe_do_u64(&x->fe, FE_SEND_RARP, v, -1), passes ? 0 : -EREMOTEIO);
+	expect((on_wire(passes ? AWAIT_MS : QUIET_MS) > 0) == passes, "an announcement");
+}
+
+static void a_front_end_announces_its_own_address_alone(struct claim_context *x)
+{
+	static const uint8_t other[6] = { 0x52, 0x54, 0, 0, 0, 0x99 };
+
+	begin(x);
+	still_works(x);
+	announced(x, own, true);
+	announced(x, other, false);
+	still_works(x);
+}
+
 #define ON(name, spec)                                                                             \
 	{                                                                                          \
 #name "_on_" #spec, name, &spec                                                    \
@@ -493,6 +515,7 @@ int main(int argc, char **argv)
 		BOTH(without_merging_a_small_buffer_gets_no_frame),
 		BOTH(a_buffer_without_room_for_the_header_breaks_its_ring_alone),
 		ON(a_guest_speaks_for_its_own_address_alone, bound),
+		ON(a_front_end_announces_its_own_address_alone, bound),
 	};
 
 	if (!nw_isolate()) {

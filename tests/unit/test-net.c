@@ -219,14 +219,41 @@ static struct control_store store;
 static const struct control_rules rules = { .features = ~UINT64_C(0), .max_pairs = 4 };
 static const uint8_t own[6] = { 0x52, 0x54, 0, 1, 2, 3 };
 
-static uint8_t command(const void *bytes, uint32_t len)
+static uint8_t command_by(const struct control_rules *by, const void *bytes, uint32_t len)
 {
 	/* One byte an element: wherever a driver cuts. */
 	struct iovec iov[512];
 
 	for (uint32_t i = 0; i < len; i++)
 		iov[i] = (struct iovec){ (uint8_t *)(uintptr_t)bytes + i, 1 };
-	return control_command(&store, &rules, iov, len, len);
+	return control_command(&store, by, iov, len, len);
+}
+
+static uint8_t command(const void *bytes, uint32_t len)
+{
+	return command_by(&rules, bytes, len);
+}
+
+/* VIRTIO 1.3 §5.1.6.5. */
+static void each_command_needs_its_own_feature(void **state)
+{
+	static const uint8_t promisc[] = { 0, 0, 1 }, alluni[] = { 0, 2, 1 };
+	static const uint8_t table[] = { 1, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+	static const uint8_t address[] = { 1, 1, 0x52, 0x54, 0, 1, 2, 4 };
+	struct control_rules by = { .max_pairs = 4, .features = NET_F_CTRL_RX };
+
+	control_reset(&store, 1);
+	assert_int_equal(command_by(&by, promisc, sizeof(promisc)), CONTROL_OK);
+	assert_int_equal(command_by(&by, table, sizeof(table)), CONTROL_OK);
+	assert_int_equal(command_by(&by, alluni, sizeof(alluni)), CONTROL_ERR);
+	assert_int_equal(command_by(&by, address, sizeof(address)), CONTROL_ERR);
+	by.features = NET_F_CTRL_MAC_ADDR;
+	assert_int_equal(command_by(&by, address, sizeof(address)), CONTROL_OK);
+	assert_int_equal(command_by(&by, table, sizeof(table)), CONTROL_ERR);
+	assert_int_equal(command_by(&by, promisc, sizeof(promisc)), CONTROL_ERR);
+	by.features = NET_F_CTRL_RX_EXTRA;
+	assert_int_equal(command_by(&by, alluni, sizeof(alluni)), CONTROL_OK);
+	assert_int_equal(command_by(&by, promisc, sizeof(promisc)), CONTROL_ERR);
 }
 
 #define COMMAND(...) command((const uint8_t[]){ __VA_ARGS__ }, sizeof((uint8_t[]){ __VA_ARGS__ }))
@@ -327,6 +354,7 @@ int main(void)
 		TEST(a_driver_is_sent_what_it_asked_for),
 		TEST(tags_are_filtered),
 		TEST(commands_that_make_no_sense_change_nothing),
+		TEST(each_command_needs_its_own_feature),
 		TEST(a_store_that_cannot_be_is_refused),
 	};
 
