@@ -19,7 +19,10 @@
 
 #define KEEPER_NS_PER_S UINT64_C(1000000000)
 
-enum { KEEPER_RENEW_AFTER_NS = 2000000 }; /* a start; a recovery is over by then */
+enum {
+	KEEPER_RENEW_AFTER_NS = 2000000, /* a start; a recovery is over by then */
+	KEEPER_REAP_AFTER_NS = 10000000, /* a start; who died before it is reaped (keeper_reap) */
+};
 
 struct keeper {
 	const struct program *program;
@@ -68,7 +71,12 @@ void keeper_start_standby(struct keeper *k);
 /* The stand-by, if there is one, is ended and gone. */
 void keeper_end_standby(struct keeper *k);
 
-/* Earlier workers are reaped here too, when they are at last gone. */
+/*
+ * Whoever is gone is reaped. That may take long: where somebody has looked at /proc/PID/task (ps,
+ * top), it takes the entries away, and spins in the kernel while a thread of the dead one's that
+ * was doing the same waits for this very processor, 20 to 200 ms. So a worker whose words say that
+ * it is dead is not reaped before the next one has been at work for a while.
+ */
 void keeper_reap(struct keeper *k);
 
 /* keeper-watch.c */

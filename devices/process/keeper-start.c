@@ -16,7 +16,10 @@
 #include "devices/process/standby.h"
 #include "devices/process/worker.h"
 
-enum { AGAIN_AFTER_NS = 1000000000 }; /* the loss of a stand-by: another */
+enum {
+	AGAIN_AFTER_NS = 1000000000, /* the loss of a stand-by: another */
+	UNREAPED_MAX = 8,	     /* dead workers: each counts as a task */
+};
 
 /*
  * fork with one descriptor table for both. The stack and all memory are copies (no CLONE_VM), so
@@ -68,7 +71,6 @@ static pid_t clone_worker(struct keeper *k, uint32_t generation, bool ahead)
 	return pid;
 }
 
-/* Earlier workers are reaped here too, when they are at last gone. */
 void keeper_reap(struct keeper *k)
 {
 	int status;
@@ -114,12 +116,17 @@ void keeper_end_standby(struct keeper *k)
 	standby_end();
 }
 
+static bool standby_there(const struct keeper *k)
+{
+	return k->standby > 0 && waitpid(k->standby, NULL, WNOHANG) == 0;
+}
+
 static pid_t next_worker(struct keeper *k, uint32_t generation)
 {
-	pid_t pid;
+	pid_t pid = standby_there(k) ? k->standby : 0;
 
-	keeper_reap(k);
-	pid = k->standby;
+	if (k->standby > 0 && pid == 0)
+		standby_end();
 	k->standby = 0;
 	if (pid > 0) {
 		standby_give_turn();
@@ -149,5 +156,7 @@ int keeper_start_worker(struct keeper *k)
 	k->only_drains = k->state->session_over == STATE_END_STOPPED;
 	k->fresh = false;
 	k->renew_ns = k->turn_ns + KEEPER_RENEW_AFTER_NS;
+	if (generation % UNREAPED_MAX == 0)
+		keeper_reap(k);
 	return 0;
 }

@@ -3,6 +3,7 @@
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -136,6 +137,8 @@ static uint64_t next_look_ns(const struct keeper *k)
 	if (watch > 0)
 		watch += clock_now_ns();
 	watch = sooner(watch, k->renew_ns);
+	if (clock_now_ns() < k->turn_ns + KEEPER_REAP_AFTER_NS)
+		watch = sooner(watch, k->turn_ns + KEEPER_REAP_AFTER_NS);
 	if (k->stop_ns > 0 && !k->overdue)
 		watch = sooner(watch, k->stop_ns + STOP_LIMIT_S * KEEPER_NS_PER_S);
 	return watch;
@@ -172,6 +175,16 @@ static void wait_for_event(struct keeper *k, uint32_t seen, bool dying)
 	syscall(SYS_futex_waitv, words, n, 0, timeout, CLOCK_MONOTONIC);
 }
 
+/* Earlier ones are, too, when it is time. */
+static bool is_reaped(struct keeper *k)
+{
+	if (clock_now_ns() >= k->turn_ns + KEEPER_REAP_AFTER_NS)
+		keeper_reap(k);
+	else if (!k->reaped)
+		k->reaped = waitpid(k->worker, NULL, WNOHANG) == k->worker;
+	return k->reaped;
+}
+
 /* Returns when the worker has died: its threads' words say so, or it has been reaped. */
 void keeper_await_death(struct keeper *k)
 {
@@ -179,9 +192,8 @@ void keeper_await_death(struct keeper *k)
 		uint32_t seen = __atomic_load_n(&keeper_signals.events, __ATOMIC_ACQUIRE);
 		bool dying;
 
-		keeper_reap(k);
 		keeper_pass_stop_on();
-		if (k->reaped || all_threads_dead(k))
+		if (all_threads_dead(k) || is_reaped(k))
 			return;
 		dying = any_thread_dead(k);
 		if (dying) {

@@ -202,6 +202,7 @@ int keeper_main(const struct program *program, struct options *o, char *const *a
 	k.worker = o->resume.worker;
 	if (k.worker) {
 		k.threads = state_threads(k.state, o->resume.generation);
+		k.turn_ns = clock_now_ns();
 		keeper_start_standby(&k);
 	}
 	for (;;) {

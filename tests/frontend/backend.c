@@ -411,9 +411,26 @@ void backend_done(struct backend *b)
 	memset(b, 0, sizeof(*b));
 }
 
+/* Or is it dead, and not reaped yet? */
+static bool is_alive(pid_t pid)
+{
+	char path[64], state = 'X';
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = 'X';
+	fclose(f);
+	return state != 'Z' && state != 'X';
+}
+
+/* The eldest that lives: younger ones stand by. */
 pid_t backend_worker(pid_t keeper)
 {
-	char path[64], text[64];
+	char path[64];
 	pid_t pid = 0;
 	FILE *f;
 
@@ -421,10 +438,25 @@ pid_t backend_worker(pid_t keeper)
 	f = fopen(path, "re");
 	if (!f)
 		return 0;
-	if (fgets(text, sizeof(text), f))
-		pid = (pid_t)strtol(text, NULL, 10);
+	while (fscanf(f, "%d", &pid) == 1 && !is_alive(pid))
+		pid = 0;
 	fclose(f);
 	return pid;
+}
+
+unsigned backend_n_children(pid_t keeper)
+{
+	char path[64];
+	unsigned n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", keeper, keeper);
+	f = fopen(path, "re");
+	while (f && fscanf(f, "%*d") != EOF)
+		n++;
+	if (f)
+		fclose(f);
+	return n;
 }
 
 pid_t backend_worker_await(pid_t keeper, pid_t not_this, int timeout_ms)

@@ -53,5 +53,6 @@ void backend_done(struct backend *b); /* ends what still runs, removes the direc
 
 /* The worker: the one child of the keeper. 0 while there is none. */
 pid_t backend_worker(pid_t keeper);
+unsigned backend_n_children(pid_t keeper); /* dead ones that are not reaped among them */
 pid_t backend_worker_await(pid_t keeper, pid_t not_this, int timeout_ms);
 int backend_run(const char *program, const char *const *args, char *out, size_t out_len);

@@ -55,6 +55,7 @@ enum {
 	MAX_FRAMES = 1 << 23,
 	RECOVERY_MS = 15000,
 	QUIET_MS = 300,
+	MAX_CHILDREN = 12, /* of the keeper: a worker, one that stands by, dead ones */
 	LOAD_MAX_US = 3000,
 	SPIN_MAX_US = 200,
 };
@@ -400,6 +401,8 @@ static int kills(void)
 		r = kill_once();
 		if (r == 0)
 			r = settle();
+		if (backend_n_children(backend.pid) > MAX_CHILDREN)
+			complain(&n_errors, "dead workers are not reaped", OUT, flows[OUT].n);
 	}
 	return r ? r : drain();
 }
