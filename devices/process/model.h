@@ -108,6 +108,19 @@ struct model_ops {
 	 */
 	bool (*pending)(struct device *d, const struct thread *t, bool sleeps);
 
+	/*
+	 * A descriptor that the model watches itself, in the thread's epoll, with
+	 * THREAD_EVENT_MODEL in its data, is ready. It comes between turns, or before one: what is
+	 * to be done is remembered until then. NULL: there is none.
+	 */
+	void (*event)(struct device *d, struct thread *t, uint64_t data, uint32_t events);
+
+	/*
+	 * Does the driver get on without knowing at once what it has got back in this ring? Then it
+	 * is signalled when the thread sleeps, at the latest. NULL: never.
+	 */
+	bool (*unhurried)(struct device *d, const struct vring *r);
+
 	/* What was pushed has been published, all of this thread's; NULL: of no interest. */
 	void (*published)(struct device *d, struct thread *t);
 

@@ -108,6 +108,13 @@ void thread_tell_broken(struct vring *r)
 	thread_signal_fd(r->err);
 }
 
+static bool unhurried(const struct thread *t, const struct vring *r)
+{
+	struct model *m = t->model;
+
+	return m->ops->unhurried && m->ops->unhurried(&m->device, r);
+}
+
 /*
  * To wake a driver that sleeps costs as much as several small requests, and then some time passes
  * before it has filled the ring again. So it is signalled when what it has left to be taken will
@@ -119,7 +126,7 @@ static bool hold_back(const struct thread *t, struct vring *r)
 	uint64_t left = t->uring.open && thread_awaits(t, r) ? queue_n_available(&r->queue) : 0;
 	uint64_t now;
 
-	if (left * t->request_ns <= DRIVER_WAKE_NS)
+	if (left * t->request_ns <= DRIVER_WAKE_NS && !unhurried(t, r))
 		return false;
 	now = clock_now_ns();
 	if (r->held_since_ns == 0)
@@ -137,15 +144,21 @@ static void signal_ring(struct vring *r)
 	CRASH_POINT("thread.signalled");
 }
 
-/* What is due of that; all of it if the thread has nothing to do. */
-void thread_signal_held(struct thread *t, bool all)
+void thread_signal_held(struct thread *t, bool busy)
 {
 	for (uint32_t i = 0; i < t->n_vrings; i++) {
 		struct vring *r = t->vrings[i];
 
-		if (r->held_since_ns > 0 && (all || !hold_back(t, r)))
+		if (r->held_since_ns > 0 && ((!busy && !unhurried(t, r)) || !hold_back(t, r)))
 			signal_ring(r);
 	}
+}
+
+void thread_signal_all_held(struct thread *t)
+{
+	for (uint32_t i = 0; i < t->n_vrings; i++)
+		if (t->vrings[i]->held_since_ns > 0)
+			signal_ring(t->vrings[i]);
 }
 
 static void publish(struct thread *t, bool quietly)

@@ -23,12 +23,6 @@ bool thread_may_stand_still(struct thread *t);
 uint32_t thread_reap(struct thread *t);
 uint32_t thread_reap_ring(struct thread *t, struct uring *u);
 
-/* May new requests be taken from r? */
-static inline bool thread_serves(const struct vring *r)
-{
-	return r->attached && r->enabled && !r->queue.broken && r->n_resubmitted == r->n_resubmit;
-}
-
 /* Is what comes into r work? */
 static inline bool thread_awaits(const struct thread *t, const struct vring *r)
 {
@@ -42,8 +36,12 @@ static inline bool thread_awaits(const struct thread *t, const struct vring *r)
 /* Has the guest broken the ring? Tell its err descriptor, once. */
 void thread_tell_broken(struct vring *r);
 
-/* Signals that were held back: those that are due; all of them if the thread has nothing to do. */
-void thread_signal_held(struct thread *t, bool all);
+/*
+ * Signals that were held back: those that are due, and without work those that drivers wait for;
+ * or all.
+ */
+void thread_signal_held(struct thread *t, bool busy);
+void thread_signal_all_held(struct thread *t);
 
 /* thread-resume.c */
 

@@ -11,6 +11,7 @@ enum {
 	POLL_MAX_NS = 50000, /* the longest look for work before sleeping */
 	POLL_MIN_NS = 1000,
 	NS_PER_MS = 1000000,
+	EVENTS = 32,
 };
 
 static bool pending(const struct thread *t, bool sleeps)
@@ -42,19 +43,42 @@ static int sleep_ms(const struct thread *t)
 	return t->tick_ns > 0 ? (int)(t->tick_ns / NS_PER_MS) + 1 : -1;
 }
 
-static void sleep_until_event(struct thread *t)
+/* A kick or a completion brings a turn, which looks at everything. EINTR is an event too. */
+static uint32_t see_events(struct thread *t, int timeout_ms)
 {
-	struct epoll_event events[8];
+	struct model *m = t->model;
+	struct epoll_event events[EVENTS];
+	int n = epoll_wait(t->epoll, events, EVENTS, timeout_ms);
+
+	for (int i = 0; i < n; i++)
+		if (events[i].data.u64 & THREAD_EVENT_MODEL)
+			m->ops->event(&m->device, t, events[i].data.u64 & ~THREAD_EVENT_MODEL,
+				      events[i].events);
+	if (m->ops->event)
+		t->looked_ns = clock_now_ns();
+	return n > 0 ? (uint32_t)n : 0;
+}
+
+uint32_t thread_look(struct thread *t)
+{
+	return see_events(t, 0);
+}
+
+/* How many events ended it. */
+static uint32_t sleep_until_event(struct thread *t)
+{
 	int timeout = sleep_ms(t);
+	uint32_t n;
 
 	/* While a limit holds us back, there is work that must wait; a model may know which. */
 	if ((t->retry_ns == 0 || t->model->ops->wants || !thread_is_wanted(t, DEVICE_RUNNING)) &&
 	    arm(t))
-		return;
+		return 0;
+	thread_signal_all_held(t);
 	state_thread_blocks(t->shared);
-	/* Which one fired does not matter: a turn looks at everything. EINTR is an event too. */
-	epoll_wait(t->epoll, events, 8, timeout);
+	n = see_events(t, timeout);
 	state_thread_goes_on(t->shared);
+	return n;
 }
 
 /* Something that a turn would find, at the price of a few loads. */
@@ -70,6 +94,31 @@ static bool anything_new(struct thread *t)
 	return pending(t, false);
 }
 
+static bool look_until(struct thread *t, uint64_t end, bool events)
+{
+	do {
+		if (anything_new(t) || (events && thread_look(t) > 0))
+			return true;
+		__builtin_ia32_pause();
+	} while (clock_now_ns() < end);
+	return false;
+}
+
+/* A model's descriptors take a system call to be looked at. */
+static bool look_at_events_too(struct thread *t)
+{
+	bool found;
+
+	if (!bet_on(&t->look))
+		return false;
+	found = look_until(t, clock_now_ns() + POLL_MAX_NS, true);
+	if (found)
+		bet_won(&t->look);
+	else
+		bet_lost(&t->look);
+	return found;
+}
+
 /*
  * Look a little longer before sleeping, if that has paid off lately: a wake-up costs the driver's
  * side and ours several microseconds. Only for the driver's next request, or for what the companion
@@ -77,17 +126,13 @@ static bool anything_new(struct thread *t)
  */
 bool thread_look_longer(struct thread *t)
 {
-	uint64_t look_ns = t->n_soon > 0 ? POLL_MAX_NS : t->poll_ns, end;
+	uint64_t look_ns = t->n_soon > 0 ? POLL_MAX_NS : t->poll_ns;
 
-	if (look_ns == 0 || t->n_inflight > t->n_soon || t->retry_ns > 0)
+	if (t->n_inflight > t->n_soon || t->retry_ns > 0)
 		return false;
-	end = clock_now_ns() + look_ns;
-	do {
-		if (anything_new(t))
-			return true;
-		__builtin_ia32_pause();
-	} while (clock_now_ns() < end);
-	return false;
+	if (t->model->ops->event)
+		return look_at_events_too(t);
+	return look_ns > 0 && look_until(t, clock_now_ns() + look_ns, false);
 }
 
 /*
@@ -108,9 +153,14 @@ static void learn(struct thread *t, uint64_t slept_ns)
 
 void thread_sleep(struct thread *t)
 {
-	uint64_t asleep = clock_now_ns();
+	uint64_t asleep = clock_now_ns(), slept_ns;
+	uint32_t n_events = sleep_until_event(t);
 
-	sleep_until_event(t);
-	if (t->n_inflight == 0)
-		learn(t, clock_now_ns() - asleep);
+	slept_ns = clock_now_ns() - asleep;
+	if (t->n_inflight > 0)
+		return;
+	if (!t->model->ops->event)
+		learn(t, slept_ns);
+	else if (n_events > 0 && slept_ns < POLL_MAX_NS)
+		bet_missed(&t->look);
 }

@@ -16,7 +16,10 @@
 #include "devices/process/fault.h"
 #include "devices/process/worker.h"
 
-enum { STACK_LEN = 256 << 10 };
+enum {
+	STACK_LEN = 256 << 10,
+	LOOK_NS = 20000, /* between looks at the model's descriptors while there is other work */
+};
 
 static void futex_wait(uint32_t *word, uint32_t value)
 {
@@ -129,7 +132,7 @@ static bool turn(struct thread *t)
 
 	__atomic_store_n(&t->shared->beat, t->shared->beat + 1, __ATOMIC_RELAXED);
 	if (thread_may_stand_still(t)) {
-		thread_signal_held(t, true);
+		thread_signal_all_held(t);
 		stand_still(t);
 		return true;
 	}
@@ -137,6 +140,8 @@ static bool turn(struct thread *t)
 		return false;
 	if (!t->resumed)
 		thread_resume(t);
+	if (t->model->ops->event && clock_now_ns() - t->looked_ns > LOOK_NS)
+		thread_look(t);
 	n = thread_reap(t);
 	n += thread_resubmit(t);
 	if (thread_is_wanted(t, DEVICE_RUNNING))
@@ -156,7 +161,7 @@ static void serve(struct thread *t)
 	for (;;) {
 		bool busy = turn(t);
 
-		thread_signal_held(t, !busy);
+		thread_signal_held(t, busy);
 		if (!busy && !thread_look_longer(t))
 			thread_sleep(t);
 	}
@@ -271,6 +276,7 @@ int thread_start(struct thread *t)
 	t->want = DEVICE_RUNNING;
 	t->is = DEVICE_RUNNING;
 	t->poll_ns = 0;
+	t->look = (struct bet){ 0 };
 	t->request_ns = 0;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_LEN);

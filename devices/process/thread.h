@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "devices/base/log.h"
+#include "devices/process/bet.h"
 #include "devices/process/model.h"
 #include "devices/process/state.h"
 #include "devices/process/uring.h"
@@ -29,6 +30,9 @@
 struct worker;
 
 enum { THREAD_MAX_COMPLETIONS = 256 };
+
+/* In the data of an event that is the model's (model.h: event). No pointer of ours has it. */
+#define THREAD_EVENT_MODEL (UINT64_C(1) << 63)
 
 struct thread {
 	uint32_t index;
@@ -47,6 +51,8 @@ struct thread {
 	bool aside_fenced;   /* what it did aside has not */
 	bool resumed;	     /* recovery is over */
 	uint64_t poll_ns;    /* how long to look for work before sleeping; adapts */
+	struct bet look;     /* to look for work instead of sleeping (models with events) */
+	uint64_t looked_ns;  /* when the model's descriptors were looked at last */
 	uint64_t request_ns; /* what taking and submitting one costs, lately */
 	uint64_t retry_ns;   /* a limit is reached (the model says so): look again after this */
 	uint64_t tick_ns;    /* the model wants another turn after this, whatever comes; 0: none */
@@ -88,9 +94,18 @@ void thread_run(struct thread *t, uint32_t n);
 int thread_watch_host(struct thread *t, int fd);
 void thread_unwatch_host(struct thread *t, int fd);
 
+/* What has come to the model's own descriptors, without waiting; the number of events. */
+uint32_t thread_look(struct thread *t);
+
 /* Main thread, while t stands still: watch a kick descriptor, or no longer. */
 void thread_watch(struct thread *t, struct vring *r, int kick);
 void thread_unwatch(struct thread *t, int kick);
+
+/* May new requests be taken from r? */
+static inline bool thread_serves(const struct vring *r)
+{
+	return r->attached && r->enabled && !r->queue.broken && r->n_resubmitted == r->n_resubmit;
+}
 
 /* The model: in hand from here until thread_set_down(); a fault in between makes it suspect. */
 static inline void thread_take_up(struct thread *t, const struct vring *r, uint16_t head)

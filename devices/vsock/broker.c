@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "devices/vhost/image.h"
 #include "devices/vsock/hand.h"
 #include "devices/vsock/host.h"
+#include "devices/vsock/watch.h"
 
 enum { LETTERS_BATCH = 32, PEER_MS = 5000, REQUEST_MS = 5000 };
 
@@ -22,6 +22,7 @@ static void asked(struct vsock *v, struct conn *c)
 {
 	c->told = 1;
 	set_remove(&v->asking, conn_index(v, c));
+	set_add(&v->asked, conn_index(v, c));
 }
 
 void broker_recover_ask(struct vsock *v, struct conn *c)
@@ -59,7 +60,8 @@ void broker_ask(struct vsock *v)
 	uint32_t i;
 
 	while (!v->mute && (i = set_find(&v->asking, 0)) < STORE_CONNS)
-		v->mute = !ask_one(v, conn_at(v, i));
+		if (!ask_one(v, conn_at(v, i)))
+			watch_broker_full(v);
 }
 
 /* Letters */
@@ -77,8 +79,12 @@ int broker_letter_fd(const struct letter *l)
 	return fd >= CONTRACT_FD_SESSION && fd < CONTRACT_FD_LIMIT_VSOCK ? fd : -1;
 }
 
-static struct conn *asking(struct vsock *v, uint64_t serial)
+/* Whom an answer is for: one that waits for it, or one that has got it from a dead worker. */
+static struct conn *asker(struct vsock *v, uint64_t serial)
 {
+	for (uint32_t i = 0; (i = set_find(&v->asked, i)) < STORE_CONNS; i++)
+		if (conn_at(v, i)->serial == serial)
+			return conn_at(v, i);
 	for (uint32_t i = 0; i < v->store->n_conns; i++)
 		if (conn_at(v, i)->state != CONN_FREE && conn_at(v, i)->serial == serial)
 			return conn_at(v, i);
@@ -90,7 +96,7 @@ static bool take_answer(struct vsock *v, struct wire_reader *r, int fd)
 {
 	uint64_t serial = wire_get_u64(r);
 	uint32_t error = wire_get_u32(r), other_guest = wire_get_u32(r);
-	struct conn *c = wire_done(r) ? asking(v, serial) : NULL;
+	struct conn *c = wire_done(r) ? asker(v, serial) : NULL;
 
 	/* The last worker may have acted on it. */
 	if (!c || c->state != CONN_ASKED)
@@ -99,9 +105,10 @@ static bool take_answer(struct vsock *v, struct wire_reader *r, int fd)
 		conn_reset(v, c, NULL);
 		return false;
 	}
+	set_remove(&v->asked, conn_index(v, c));
 	__atomic_store_n(&c->fd, fd, __ATOMIC_RELEASE);
 	CRASH_POINT("vsock.broker.given");
-	host_watch(v, c);
+	watch_conn(v, c);
 	if (c->state != CONN_ASKED)
 		return true; /* it cannot be watched, and was reset */
 	if (other_guest) {
@@ -140,7 +147,7 @@ static bool take_incoming(struct vsock *v, struct wire_reader *r, int fd)
 	conn_set_state(v, c, CONN_REQUESTED);
 	CRASH_POINT("vsock.broker.incoming");
 	conn_owe(v, c, DUE_REQUEST);
-	host_watch(v, c);
+	watch_conn(v, c);
 	return true;
 }
 
@@ -199,8 +206,7 @@ static int receive(struct vsock *v)
 /* Nobody makes connections any more: those that wait for one are refused, now and later. */
 static void broker_lost(struct vsock *v)
 {
-	epoll_ctl(v->epoll, EPOLL_CTL_DEL, v->broker, NULL);
-	v->broker = -1;
+	watch_no_broker(v);
 	for (uint32_t i = 0; i < v->store->n_conns; i++)
 		if (conn_at(v, i)->state == CONN_ASKED)
 			conn_reset(v, conn_at(v, i), NULL);
@@ -211,17 +217,19 @@ uint32_t broker_read(struct vsock *v)
 	uint32_t n = 0;
 	int r = 0;
 
-	while (v->mail && v->broker >= 0 && n < LETTERS_BATCH) {
+	if (!v->sources[SOURCE_BROKER].ready)
+		return 0;
+	/* More than one only if more answers are awaited. */
+	do {
 		if (v->store->letter.part.msg_len == 0)
 			r = receive(v);
-		if (r == 0) {
-			act(v);
-			n++;
-			continue;
-		}
-		v->mail = false;
-		if (r != -EAGAIN)
-			broker_lost(v);
-	}
+		if (r < 0)
+			break;
+		act(v);
+	} while (++n < LETTERS_BATCH && v->asked.n > 0);
+	if (r == 0 || r == -EAGAIN)
+		watch_dealt_with(v, SOURCE_BROKER);
+	else
+		broker_lost(v);
 	return n;
 }

@@ -142,6 +142,7 @@ static void leave_sets(struct vsock *v, const struct conn *c)
 	set_remove(&v->blocked, i);
 	set_remove(&v->timed, i);
 	set_remove(&v->asking, i);
+	set_remove(&v->asked, i);
 	set_remove(&v->hungry, i);
 }
 
@@ -306,7 +307,7 @@ void conn_recover(struct vsock *v)
 			set_add(&v->due, i);
 		if (c->deadline_ns)
 			set_add(&v->timed, i);
-		if (c->state == CONN_ASKED && !c->told)
-			set_add(&v->asking, i);
+		if (c->state == CONN_ASKED)
+			set_add(c->told ? &v->asked : &v->asking, i);
 	}
 }

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,102 +15,14 @@
 #include "devices/vsock/in.h"
 #include "devices/vsock/line.h"
 #include "devices/vsock/out.h"
+#include "devices/vsock/watch.h"
 
 enum {
 	LINE_MS = 5000,	   /* for a CONNECT line to come */
 	REQUEST_MS = 5000, /* for the guest to answer */
 	END_MS = 8000,	   /* for the guest to take leave: as long as Linux itself waits */
-	ACCEPT_BATCH = 32,
-	EVENTS = 64,
 	FIRST_PORT = 1 << 30,
-	/* epoll data that are no connection's */
-	DATA_LISTEN = STORE_CONNS, /* and the next */
-	DATA_BROKER = STORE_CONNS + 2,
 };
-
-static uint64_t data_of(const struct vsock *v, const struct conn *c)
-{
-	return (uint64_t)(uint32_t)c->serial << 32 | conn_index(v, c);
-}
-
-static int watch(struct vsock *v, int op, int fd, uint32_t events, uint64_t data)
-{
-	struct epoll_event ev = { .events = events | EPOLLET, .data.u64 = data };
-
-	return epoll_ctl(v->epoll, op, fd, &ev) < 0 ? -errno : 0;
-}
-
-void host_watch(struct vsock *v, struct conn *c)
-{
-	int r;
-
-	if (c->fd == IMAGE_NO_FD)
-		return;
-	r = watch(v, EPOLL_CTL_ADD, c->fd, EPOLLIN | EPOLLRDHUP, data_of(v, c));
-	/* A dead worker may have left anything. */
-	if (r < 0 && r != -EEXIST)
-		conn_reset(v, c, "its socket cannot be watched");
-}
-
-static void watch_out(struct vsock *v, struct conn *c, bool on)
-{
-	struct local *l = conn_local(v, c);
-
-	if (l->watched_out == on || c->fd == IMAGE_NO_FD)
-		return;
-	l->watched_out = on;
-	watch(v, EPOLL_CTL_MOD, c->fd, EPOLLIN | EPOLLRDHUP | (on ? EPOLLOUT : 0), data_of(v, c));
-}
-
-void host_await_room(struct vsock *v, struct conn *c)
-{
-	conn_local(v, c)->blocked = true;
-	watch_out(v, c, true);
-}
-
-void host_await_no_room(struct vsock *v, struct conn *c)
-{
-	conn_local(v, c)->blocked = false;
-	watch_out(v, c, false);
-}
-
-static void ready(struct vsock *v, const struct epoll_event *ev)
-{
-	uint32_t i = (uint32_t)ev->data.u64;
-	struct local *l = &v->local[i];
-	struct conn *c = conn_at(v, i);
-
-	/* An event of a socket whose place has a new tenant. */
-	if (c->state == CONN_FREE || (uint32_t)(ev->data.u64 >> 32) != (uint32_t)c->serial)
-		return;
-	if (ev->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-		l->end_seen = true;
-	if (ev->events & EPOLLHUP)
-		l->gone_seen = true;
-	if (ev->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-		set_add(&v->readable, i);
-	if (ev->events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
-		l->blocked = false;
-		set_add(&v->blocked, i);
-	}
-}
-
-void host_look(struct vsock *v)
-{
-	struct epoll_event events[EVENTS];
-	int n = epoll_wait(v->epoll, events, EVENTS, 0);
-
-	for (int i = 0; i < n; i++) {
-		uint32_t which = (uint32_t)events[i].data.u64;
-
-		if (which < STORE_CONNS)
-			ready(v, &events[i]);
-		else if (which == DATA_BROKER)
-			v->mail = true, v->mute = false;
-		else
-			v->backlog[which - DATA_LISTEN] = true;
-	}
-}
 
 /* Accepting */
 
@@ -126,37 +37,38 @@ static void accepted(struct vsock *v, struct conn *c, int fd, uint32_t which)
 	CRASH_POINT("vsock.accept.begun");
 }
 
-/* False: nobody waits any more. */
-static bool accept_one(struct vsock *v, struct conn *c, uint32_t which)
+/* 0 or a negative errno; -EAGAIN: nobody waits. */
+static int accept_one(struct vsock *v, struct conn *c, enum source_name which)
 {
-	int fd;
+	int fd, r;
 
 	hand_begin(v, HAND_ACCEPT, c, 0, which);
 	/* No SOCK_CLOEXEC: it outlives the keeper's exec. */
 	fd = accept4(CONTRACT_FD_VSOCK_STREAM + (int)which, NULL, NULL, SOCK_NONBLOCK);
+	r = fd < 0 ? -errno : fd < CONTRACT_FD_LIMIT_VSOCK ? 0 : -EMFILE;
 	CRASH_POINT("vsock.accept.accepted");
-	if (fd >= CONTRACT_FD_LIMIT_VSOCK || fd < 0) {
-		hand_end(v);
-		return false;
-	}
-	accepted(v, c, fd, which);
+	if (r == 0)
+		accepted(v, c, fd, which);
 	hand_end(v);
-	host_watch(v, c);
-	return true;
+	if (r == 0)
+		watch_conn(v, c);
+	return r;
+}
+
+/* While the table is full they wait, and while the host has no more descriptors. */
+static uint32_t accept_from(struct vsock *v, enum source_name which)
+{
+	struct conn *c = v->sources[which].ready ? conn_new(v) : NULL;
+	int r = c ? accept_one(v, c, which) : -ENFILE;
+
+	if (r == 0 || r == -EAGAIN)
+		watch_dealt_with(v, which);
+	return r == 0;
 }
 
 uint32_t host_accept(struct vsock *v)
 {
-	uint32_t n = 0;
-	struct conn *c;
-
-	/* While the table is full they wait. */
-	for (uint32_t which = 0; which < 2; which++)
-		while (v->backlog[which] && n < ACCEPT_BATCH && (c = conn_new(v)) != NULL) {
-			v->backlog[which] = accept_one(v, c, which);
-			n += v->backlog[which];
-		}
-	return n;
+	return accept_from(v, SOURCE_STREAM) + accept_from(v, SOURCE_SEQPACKET);
 }
 
 static bool named(struct vsock *v, int fd)
@@ -284,6 +196,7 @@ static void read_line(struct vsock *v, struct conn *c)
 		return;
 	c->guest_port = port;
 	c->peer_port = new_port(v, port);
+	conn_local(v, c)->unread = n > len;
 	take_off(v, c, (uint32_t)len);
 }
 
@@ -295,6 +208,7 @@ static void read_answer(struct vsock *v, struct conn *c)
 
 	if (n == -EAGAIN)
 		return;
+	conn_local(v, c)->unread = true; /* perhaps: only the one byte was looked at */
 	if (n == 1)
 		take_off(v, c, 1);
 	else
@@ -303,13 +217,27 @@ static void read_answer(struct vsock *v, struct conn *c)
 
 void host_listen_to(struct vsock *v, struct conn *c)
 {
+	struct local *l = conn_local(v, c);
+
 	set_remove(&v->readable, conn_index(v, c));
 	if (c->state == CONN_LINE)
 		read_line(v, c);
 	else if (c->state == CONN_PEER)
 		read_answer(v, c);
-	else if (c->state == CONN_REQUESTED && conn_local(v, c)->gone_seen)
+	else if (c->state == CONN_REQUESTED && l->gone_seen)
 		conn_reset(v, c, NULL); /* whoever asked has gone */
+	else
+		l->unread = true;
+}
+
+/* What has come before it was open was not told of since. */
+static void read_on(struct vsock *v, struct conn *c)
+{
+	struct local *l = conn_local(v, c);
+
+	if (l->unread || l->end_seen)
+		set_add(&v->readable, conn_index(v, c));
+	l->unread = false;
 }
 
 void host_open(struct vsock *v, struct conn *c)
@@ -318,7 +246,7 @@ void host_open(struct vsock *v, struct conn *c)
 	conn_owe(v, c, DUE_RESPONSE);
 	conn_set_state(v, c, CONN_OPEN);
 	CRASH_POINT("vsock.conn.open");
-	set_add(&v->readable, conn_index(v, c));
+	read_on(v, c);
 }
 
 /* Greeting */
@@ -327,7 +255,7 @@ static void greeted(struct vsock *v, struct conn *c)
 {
 	conn_deadline(v, c, 0);
 	conn_set_state(v, c, CONN_OPEN);
-	set_add(&v->readable, conn_index(v, c));
+	read_on(v, c);
 }
 
 void host_greet(struct vsock *v, struct conn *c)
@@ -372,22 +300,7 @@ void host_time_out(struct vsock *v, struct conn *c)
 	}
 }
 
-/* Set-up */
-
-int host_init(struct vsock *v)
-{
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
-
-	v->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (v->epoll < 0)
-		return -errno;
-	for (uint32_t i = 0; i < 2; i++) /* /dev/null cannot be watched, nor need be */
-		(void)watch(v, EPOLL_CTL_ADD, CONTRACT_FD_VSOCK_STREAM + (int)i, EPOLLIN,
-			    DATA_LISTEN + i);
-	if (watch(v, EPOLL_CTL_ADD, CONTRACT_FD_VSOCK_BROKER, EPOLLIN | EPOLLOUT, DATA_BROKER) == 0)
-		v->broker = CONTRACT_FD_VSOCK_BROKER;
-	return epoll_ctl(v->thread->epoll, EPOLL_CTL_ADD, v->epoll, &ev) < 0 ? -errno : 0;
-}
+/* After a death */
 
 /* What was in hand. A run waits for its packets (out_resume). */
 static void recover_hand(struct vsock *v)
@@ -432,8 +345,8 @@ void host_recover(struct vsock *v)
 {
 	recover_hand(v);
 	broker_recover_letter(v);
-	v->mail = true;
-	v->backlog[0] = v->backlog[1] = true;
+	for (uint32_t i = 0; i < N_SOURCES; i++)
+		v->sources[i].ready = i != SOURCE_BROKER || v->broker >= 0;
 	for (uint32_t i = 0; i < v->store->n_conns; i++) {
 		struct conn *c = conn_at(v, i);
 
@@ -443,7 +356,7 @@ void host_recover(struct vsock *v)
 			conn_reset(v, c, NULL); /* its worker died while it was ending it */
 			continue;
 		}
-		host_watch(v, c);
+		watch_conn(v, c);
 		if (c->state == CONN_OPEN || c->state == CONN_ORPHAN)
 			set_add(&v->blocked, i);
 		set_add(&v->readable, i);

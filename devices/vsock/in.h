@@ -7,17 +7,7 @@
  * header of its own. How many it is offered adapts; what was popped and not needed is put back. All that is
  * received in a turn becomes visible with one publication.
  *
- * A slot (store.h) is on record from before the receive until the driver can see its buffers:
- *
- *	begun		its buffers are popped, so in flight. msg_len 0: nothing has been received
- *	received	the kernel has stored msg_len; the bytes are in guest memory, behind where headers go
- *	counted		given = start + msg_len
- *	pushed		headers are written; buffers that were not needed are put back
- *	published	the buffers are not in flight any more: what was due has been told
- *	ended
- *
- * A successor finds its buffers in flight (then it writes the headers again and pushes them) or not
- * (then the driver has them): all of a slot, or none, since they are published together.
+ * Slots (slot.h) are how that survives the worker.
  */
 #pragma once
 
@@ -25,6 +15,9 @@
 
 /* Fill buffers: first what is due, then what can be read, in turn; the number of packets. */
 uint32_t in_fill(struct vsock *v);
+
+/* What is due alone. */
+uint32_t in_fill_due(struct vsock *v);
 
 /* An RST for the packet at head, that no connection is for. False: too many wait. */
 bool in_refuse(struct vsock *v, uint16_t head, const struct packet *p);

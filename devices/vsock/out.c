@@ -10,7 +10,7 @@
 #include "devices/process/thread.h"
 #include "devices/virtio/iov.h"
 #include "devices/vsock/hand.h"
-#include "devices/vsock/host.h"
+#include "devices/vsock/watch.h"
 
 enum { MASK = STORE_BUFFER_LEN - 1, WORD_BITS = 64, PASSES = 4 };
 
@@ -38,15 +38,24 @@ static uint32_t buffer_iov(struct vsock *v, uint32_t i, uint64_t from, uint32_t 
 	return first < len ? 2 : 1;
 }
 
-static void mark_end(uint64_t *ends, uint64_t position, bool end)
+/* No message ends in these bytes of the buffer. */
+static void clear_ends(uint64_t *ends, uint32_t at, size_t len)
+{
+	while (len > 0) {
+		uint32_t bit = at % WORD_BITS;
+		uint32_t n = WORD_BITS - bit < len ? WORD_BITS - bit : (uint32_t)len;
+
+		ends[at / WORD_BITS] &= ~(UINT64_MAX >> (WORD_BITS - n) << bit);
+		at += n;
+		len -= n;
+	}
+}
+
+static void mark_end(uint64_t *ends, uint64_t position)
 {
 	uint32_t at = (uint32_t)position & MASK;
-	uint64_t bit = UINT64_C(1) << (at % WORD_BITS);
 
-	if (end)
-		ends[at / WORD_BITS] |= bit;
-	else
-		ends[at / WORD_BITS] &= ~bit;
+	ends[at / WORD_BITS] |= UINT64_C(1) << (at % WORD_BITS);
 }
 
 /* Copy len bytes from offset on to their position; with it, whether a message ends there. */
@@ -64,9 +73,10 @@ static void buffer_put(struct vsock *v, struct conn *c, uint64_t position, const
 	iov_read(from, n, offset + to[0].iov_len, to[1].iov_base, to[1].iov_len);
 	if (!is_seqpacket(c))
 		return;
-	for (uint32_t k = 0; k + 1 < len; k++)
-		mark_end(v->store->ends[i], position + k, false);
-	mark_end(v->store->ends[i], position + len - 1, end);
+	clear_ends(v->store->ends[i], (uint32_t)position & MASK, to[0].iov_len);
+	clear_ends(v->store->ends[i], 0, to[1].iov_len);
+	if (end)
+		mark_end(v->store->ends[i], position + len - 1);
 }
 
 /* The length of the first message in the buffer; 0: none is complete. */
@@ -111,7 +121,7 @@ static bool judge_offer(struct vsock *v, struct conn *c, int r, uint32_t offered
 			out_host_gone(v, c);
 		return false;
 	}
-	host_await_room(v, c);
+	watch_for_room(v, c);
 	return false;
 }
 
@@ -166,7 +176,7 @@ void out_flush(struct vsock *v, struct conn *c)
 	if (c->state == CONN_FREE || c->state == CONN_CLOSING)
 		return;
 	if (in_buffer(c) == 0)
-		host_await_no_room(v, c);
+		watch_for_no_room(v, c);
 	conn_offer_credit(v, c);
 	out_pass_end_on(v, c);
 }

@@ -100,9 +100,9 @@ static void on_shutdown(struct vsock *v, struct conn *c, struct arrival *a)
 {
 	c->guest_done |= a->p.flags & SHUTDOWN_BOTH;
 	CRASH_POINT("vsock.shutdown.seen");
-	if ((c->guest_done & VIRTIO_VSOCK_SHUTDOWN_RCV) && c->fd != IMAGE_NO_FD)
-		shutdown(c->fd, SHUT_RD);
 	out_pass_end_on(v, c);
+	if (c->state == CONN_OPEN && (c->guest_done & VIRTIO_VSOCK_SHUTDOWN_RCV))
+		shutdown(c->fd, SHUT_RD);
 }
 
 static void on_data(struct vsock *v, struct conn *c, struct arrival *a)

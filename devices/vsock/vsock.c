@@ -18,12 +18,14 @@
 #include "devices/vsock/in.h"
 #include "devices/vsock/out.h"
 #include "devices/vsock/packets.h"
+#include "devices/vsock/watch.h"
 
 enum {
 	FLUSH_BATCH = 64,
 	LOOK_NS = 200000000, /* between two looks at deadlines */
 	ASK_NS = 10000000,   /* between two questions whether the guest has room */
 	RATE_BURST = 10,
+	UNHURRIED_SHARE = 8, /* of the tx ring: so much given back, the driver is told of */
 };
 
 static struct vsock the_vsock;
@@ -128,7 +130,6 @@ static uint32_t take_rx(struct vsock *v)
 	if (resuming(v))
 		return 0;
 	out_give_up(v); /* none of its packets was in flight */
-	host_look(v);
 	n = broker_read(v);
 	broker_ask(v);
 	n += host_accept(v);
@@ -140,6 +141,17 @@ static uint32_t take_rx(struct vsock *v)
 	n += in_fill(v);
 	v->thread->tick_ns = v->hungry.n > 0 ? ASK_NS : v->timed.n > 0 ? LOOK_NS : 0;
 	return n + more_due(v);
+}
+
+/* What the guest's packets bring about at once is asked, and told, in this turn. */
+static uint32_t take_tx(struct vsock *v)
+{
+	uint32_t n = packets_take(v);
+
+	if (n == 0)
+		return 0;
+	broker_ask(v);
+	return n + (v->rx && thread_serves(v->rx) ? in_fill_due(v) : 0);
 }
 
 static void push_event(struct vsock *v, const struct chain *c)
@@ -198,7 +210,7 @@ static uint32_t take(struct device *d, struct thread *t, struct vring *r)
 	case VSOCK_RX:
 		return take_rx(v);
 	case VSOCK_TX:
-		return packets_take(v);
+		return take_tx(v);
 	default:
 		return take_event(v);
 	}
@@ -216,6 +228,20 @@ static bool wants(struct device *d, const struct thread *t, const struct vring *
 	default:
 		return v->store->reset_due == STORE_RESET_DUE;
 	}
+}
+
+static void event(struct device *d, struct thread *t, uint64_t data, uint32_t events)
+{
+	watch_event(vsock_of(d), data, events);
+}
+
+/* It has room for more packets meanwhile. */
+static bool unhurried(struct device *d, const struct vring *r)
+{
+	const struct queue *q = &r->queue;
+
+	return r->index == VSOCK_TX &&
+	       (uint16_t)(q->used_idx - q->signalled_used) < q->size / UNHURRIED_SHARE;
 }
 
 static void published(struct device *d, struct thread *t)
@@ -347,7 +373,7 @@ static int thread_open_model(struct device *d, struct thread *t)
 
 	if (!v->store)
 		return 0;
-	r = host_init(v);
+	r = watch_init(v);
 	if (r < 0)
 		return r;
 	conn_recover(v);
@@ -372,6 +398,8 @@ static const struct model_ops vsock_ops = {
 	.ring_attached = ring_attached,
 	.take = take,
 	.wants = wants,
+	.event = event,
+	.unhurried = unhurried,
 	.published = published,
 	.resubmit = resubmit,
 	.poison = poison,

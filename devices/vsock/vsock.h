@@ -5,7 +5,7 @@
  *
  *	guest → host	out.c	packets of the tx ring go to sockets, or into the connection's buffer
  *	host → guest	in.c	what sockets have goes into buffers of the rx ring, behind what is due
- *	host programs	host.c	are accepted and greeted, their sockets watched
+ *	host programs	host.c	are accepted and greeted; their sockets are watched: watch.c
  *	vmdevd		broker.c  makes the connections that the guest asks for
  *	guest's packets	packets.c  what each operation does to its connection
  *
@@ -53,6 +53,14 @@ struct vsock_config {
 	struct port_list host_ports;
 };
 
+/* Whoever brings connections, by descriptor: CONTRACT_FD_VSOCK_STREAM and the next. */
+enum source_name { SOURCE_STREAM, SOURCE_SEQPACKET, SOURCE_BROKER, N_SOURCES };
+
+struct source {
+	bool ready;   /* somebody may wait to be accepted, or vmdevd may have written */
+	bool ignored; /* and has been told of twice */
+};
+
 /* What a worker has to know of a connection and can find out again. */
 struct local {
 	uint32_t next;	     /* in its bucket, as index + 1; 0: the last */
@@ -61,6 +69,7 @@ struct local {
 	bool gone_seen;	     /* nor will one be read there */
 	bool blocked;	     /* the socket took less than it was offered */
 	bool watched_out;    /* epoll tells when it takes more */
+	bool unread;	     /* something may have come before it was open */
 	bool wants_credit;   /* there is something for the guest, which has no room */
 	uint32_t on_its_way; /* of conn.pending: in a slot, not published yet */
 	uint32_t burst;	     /* receive buffers that the next receive is offered */
@@ -86,11 +95,9 @@ struct vsock {
 	bool seqpacket;		       /* the driver has negotiated it */
 	uint32_t n_applied; /* times that the session has been looked at: the first takes over */
 	bool starved;	    /* there is something for the guest, but no receive buffer */
-	int epoll;
-	int broker;	      /* -1: none */
-	bool backlog[2];      /* somebody may wait to be accepted, on each listening socket */
-	bool mail;	      /* vmdevd may have written */
-	bool mute;	      /* its channel is full: questions wait */
+	int broker;	    /* -1: none */
+	struct source sources[N_SOURCES];
+	bool mute;	      /* the broker's channel is full: questions wait */
 	uint32_t n_free_from; /* no connection below this one is free */
 	uint32_t n_slots;     /* filled since the last publication */
 	uint32_t stray_next;  /* refusals before this one are in slots, or have been told */
@@ -98,7 +105,8 @@ struct vsock {
 	uint16_t pushed[QUEUE_MAX_SIZE];
 	uint64_t asked_ns;  /* guests that do not say that they have room */
 	uint64_t looked_ns; /* at deadlines */
-	struct set readable, due, blocked, timed, asking;
+	struct set readable, due, blocked, timed;
+	struct set asking, asked; /* those that wait for vmdevd: to be asked, and for its answer */
 	struct set
 		hungry; /* there is something for the guest, which does not say that it has room */
 	uint32_t buckets[VSOCK_ADDRESSES]; /* index + 1 */

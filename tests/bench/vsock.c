@@ -42,6 +42,8 @@ enum {
 	KIB = 1024,
 	SLEEP_MS = 20,
 	FIRST_PORT = 10000,
+	MAX_AT_ONCE = 16,
+	PORTS = 1 << 12, /* that follow each other */
 };
 
 struct bench;
@@ -49,16 +51,17 @@ struct bench;
 struct row {
 	const char *name;
 	bool by_host; /* who connects */
+	unsigned n;   /* connections at a time */
 	void (*guest)(struct bench *b);
 	void *(*host)(void *arg);
 	void (*bare)(struct bench *b);
 	void *(*bare_host)(void *arg);
 };
 
-/* The one connection that there is at a time. */
+/* A connection. */
 struct peer {
 	uint32_t port, own_port;
-	bool open, over;
+	bool open, over, asked;
 	uint32_t sent, alloc, forwarded; /* by what the device has said */
 	uint32_t received, told;
 };
@@ -70,8 +73,7 @@ struct bench {
 	struct fe fe;
 	uint8_t *tx[N_TX];
 	bool tx_busy[N_TX];
-	struct peer peer;
-	bool asked;
+	struct peer peers[MAX_AT_ONCE];
 	uint32_t next_port;
 	uint64_t started_ns;
 	uint64_t n_host; /* units that the host program has counted, ever */
@@ -81,17 +83,17 @@ struct bench {
 
 /* The guest */
 
-static struct virtio_vsock_hdr header(struct bench *b, uint16_t op)
+static struct virtio_vsock_hdr header(struct peer *p, uint16_t op)
 {
-	b->peer.told = b->peer.received;
+	p->told = p->received;
 	return (struct virtio_vsock_hdr){ .src_cid = CID,
 					  .dst_cid = HOST_CID,
-					  .src_port = b->peer.own_port,
-					  .dst_port = b->peer.port,
+					  .src_port = p->own_port,
+					  .dst_port = p->port,
 					  .type = VIRTIO_VSOCK_TYPE_STREAM,
 					  .op = op,
 					  .buf_alloc = ALLOC,
-					  .fwd_cnt = b->peer.received };
+					  .fwd_cnt = p->received };
 }
 
 static void take_tx(struct bench *b)
@@ -102,9 +104,9 @@ static void take_tx(struct bench *b)
 		b->tx_busy[(uintptr_t)used.user - 1] = false;
 }
 
-static bool send_packet(struct bench *b, uint16_t op, uint32_t len)
+static bool send_packet(struct bench *b, struct peer *p, uint16_t op, uint32_t len)
 {
-	struct virtio_vsock_hdr h = header(b, op);
+	struct virtio_vsock_hdr h = header(p, op);
 
 	h.len = len;
 	if (op == VIRTIO_VSOCK_OP_SHUTDOWN)
@@ -124,42 +126,57 @@ static bool send_packet(struct bench *b, uint16_t op, uint32_t len)
 	return false;
 }
 
-static void send_control(struct bench *b, uint16_t op)
+static void send_control(struct bench *b, struct peer *p, uint16_t op)
 {
-	while (!send_packet(b, op, 0))
+	while (!send_packet(b, p, op, 0))
 		take_tx(b);
 }
 
+static struct peer *peer_of(struct bench *b, uint32_t port, uint32_t own_port)
+{
+	for (unsigned i = 0; i < b->row->n; i++)
+		if (b->peers[i].port == port && b->peers[i].own_port == own_port)
+			return &b->peers[i];
+	return NULL;
+}
+
+/* In the place of one that is over; of the oldest, if the end of none has been seen yet. */
 static void take_request(struct bench *b, const struct virtio_vsock_hdr *h)
 {
-	b->peer = (struct peer){ .port = h->src_port,
-				 .own_port = h->dst_port,
-				 .open = true,
-				 .alloc = h->buf_alloc,
-				 .forwarded = h->fwd_cnt };
-	send_control(b, VIRTIO_VSOCK_OP_RESPONSE);
+	static unsigned oldest;
+	struct peer *p = NULL;
+
+	for (unsigned i = 0; i < b->row->n && !p; i++)
+		if (b->peers[i].over || b->peers[i].port == 0)
+			p = &b->peers[i];
+	if (!p)
+		p = &b->peers[oldest++ % b->row->n];
+	*p = (struct peer){ .port = h->src_port,
+			    .own_port = h->dst_port,
+			    .open = true,
+			    .alloc = h->buf_alloc,
+			    .forwarded = h->fwd_cnt };
+	send_control(b, p, VIRTIO_VSOCK_OP_RESPONSE);
 }
 
 /* The end of a connection that has another after it already. */
 static void take_stray(struct bench *b, const struct virtio_vsock_hdr *h)
 {
-	struct peer now = b->peer;
+	struct peer p = { .port = h->src_port, .own_port = h->dst_port };
 
-	b->peer = (struct peer){ .port = h->src_port, .own_port = h->dst_port };
 	if (h->op == VIRTIO_VSOCK_OP_SHUTDOWN)
-		send_control(b, VIRTIO_VSOCK_OP_RST);
-	b->peer = now;
+		send_control(b, &p, VIRTIO_VSOCK_OP_RST);
 }
 
 static void take_packet(struct bench *b, const struct virtio_vsock_hdr *h)
 {
-	struct peer *p = &b->peer;
+	struct peer *p = peer_of(b, h->src_port, h->dst_port);
 
 	if (h->op == VIRTIO_VSOCK_OP_REQUEST) {
 		take_request(b, h);
 		return;
 	}
-	if (h->src_port != p->port || h->dst_port != p->own_port) {
+	if (!p) {
 		take_stray(b, h);
 		return;
 	}
@@ -170,9 +187,11 @@ static void take_packet(struct bench *b, const struct virtio_vsock_hdr *h)
 	if (h->op == VIRTIO_VSOCK_OP_RW)
 		p->received += h->len;
 	if (h->op == VIRTIO_VSOCK_OP_CREDIT_REQUEST || p->received - p->told > ALLOC - CHUNK)
-		send_control(b, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
-	if (h->op == VIRTIO_VSOCK_OP_SHUTDOWN)
-		send_control(b, VIRTIO_VSOCK_OP_RST);
+		send_control(b, p, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	if (h->op == VIRTIO_VSOCK_OP_SHUTDOWN) {
+		send_control(b, p, VIRTIO_VSOCK_OP_RST);
+		p->over = true;
+	}
 }
 
 static void post(struct bench *b, void *buffer)
@@ -204,18 +223,20 @@ static unsigned take_rx(struct bench *b)
 	return n;
 }
 
+/* Only what has been signalled is read: an interrupt costs a guest no look at the others. */
 static void doze(struct bench *b)
 {
-	struct fe_queue *rx = &b->fe.queues[RX], *tx = &b->fe.queues[TX];
-	struct pollfd fds[2] = { { .fd = rx->call, .events = POLLIN },
-				 { .fd = tx->call, .events = POLLIN } };
-	bool any = fe_queue_arm(rx);
+	struct fe_queue *q[2] = { &b->fe.queues[RX], &b->fe.queues[TX] };
+	struct pollfd fds[2] = { { .fd = q[0]->call, .events = POLLIN },
+				 { .fd = q[1]->call, .events = POLLIN } };
+	bool any = fe_queue_arm(q[0]);
 
-	if (fe_queue_arm(tx) || any)
+	if (fe_queue_arm(q[1]) || any)
 		return;
 	poll(fds, 2, SLEEP_MS);
-	fe_queue_drain_call(rx);
-	fe_queue_drain_call(tx);
+	for (unsigned i = 0; i < 2; i++)
+		if (fds[i].revents)
+			fe_queue_drain_call(q[i]);
 }
 
 static void begin_session(struct bench *b)
@@ -232,11 +253,12 @@ static void begin_session(struct bench *b)
 	fe_queue_kick(&b->fe.queues[RX]);
 }
 
-static void ask(struct bench *b)
+static void ask(struct bench *b, struct peer *p)
 {
-	b->peer = (struct peer){ .port = HOST_PORT, .own_port = b->next_port++ };
-	b->asked = true;
-	send_control(b, VIRTIO_VSOCK_OP_REQUEST);
+	*p = (struct peer){ .port = HOST_PORT,
+			    .own_port = FIRST_PORT + b->next_port++ % PORTS,
+			    .asked = true };
+	send_control(b, p, VIRTIO_VSOCK_OP_REQUEST);
 }
 
 /* What a guest does in a turn */
@@ -248,25 +270,29 @@ static void guest_waits(struct bench *b)
 
 static void guest_connects(struct bench *b)
 {
-	if (b->peer.over) {
-		b->n_guest++;
-		ask(b);
-	} else if (b->peer.open && b->asked) {
-		b->asked = false;
-		send_control(b, VIRTIO_VSOCK_OP_SHUTDOWN);
+	for (unsigned i = 0; i < b->row->n; i++) {
+		struct peer *p = &b->peers[i];
+
+		if (p->over) {
+			b->n_guest++;
+			ask(b, p);
+		} else if (p->open && p->asked) {
+			p->asked = false;
+			send_control(b, p, VIRTIO_VSOCK_OP_SHUTDOWN);
+		}
 	}
 }
 
 static void guest_sends(struct bench *b)
 {
-	struct peer *p = &b->peer;
+	struct peer *p = b->peers;
 
 	while (p->open) {
 		uint32_t used = p->sent - p->forwarded;
 		uint32_t credit = used < p->alloc ? p->alloc - used : 0;
 		uint32_t len = credit < CHUNK ? credit : CHUNK;
 
-		if (len == 0 || !send_packet(b, VIRTIO_VSOCK_OP_RW, len))
+		if (len == 0 || !send_packet(b, p, VIRTIO_VSOCK_OP_RW, len))
 			return;
 		p->sent += len;
 	}
@@ -276,20 +302,20 @@ static void guest_receives(struct bench *b)
 {
 	static uint32_t seen;
 
-	b->n_guest += b->peer.received / KIB - seen;
-	seen = b->peer.received / KIB;
+	b->n_guest += b->peers[0].received / KIB - seen;
+	seen = b->peers[0].received / KIB;
 }
 
 static void guest_echoes(struct bench *b)
 {
-	struct peer *p = &b->peer;
+	struct peer *p = b->peers;
 
 	if (!p->open || p->received < p->sent)
 		return;
 	if (p->sent > 0)
 		measure_count(&b->m, 1, b->started_ns, measure_now_ns());
 	b->started_ns = measure_now_ns();
-	p->sent += send_packet(b, VIRTIO_VSOCK_OP_RW, 1);
+	p->sent += send_packet(b, p, VIRTIO_VSOCK_OP_RW, 1);
 }
 
 /* The host program */
@@ -486,11 +512,13 @@ static void bare_round_trip(struct bench *b)
 /* Rows */
 
 static const struct row rows[] = {
-	{ "connect-host", true, guest_waits, host_connects, bare_connect, host_accepts },
-	{ "connect-guest", false, guest_connects, host_accepts, bare_connect, host_accepts },
-	{ "stream-out-64k", false, guest_sends, host_reads, bare_send, bare_reads },
-	{ "stream-in-4k", true, guest_receives, host_writes, bare_receive, bare_writes },
-	{ "round-trip-1", false, guest_echoes, host_echoes, bare_round_trip, bare_echoes },
+	{ "connect-host", true, 1, guest_waits, host_connects, bare_connect, host_accepts },
+	{ "connect-guest", false, 1, guest_connects, host_accepts, bare_connect, host_accepts },
+	{ "connect-host-8", true, 8, guest_waits, host_connects, bare_connect, host_accepts },
+	{ "connect-guest-8", false, 8, guest_connects, host_accepts, bare_connect, host_accepts },
+	{ "stream-out-64k", false, 1, guest_sends, host_reads, bare_send, bare_reads },
+	{ "stream-in-4k", true, 1, guest_receives, host_writes, bare_receive, bare_writes },
+	{ "round-trip-1", false, 1, guest_echoes, host_echoes, bare_round_trip, bare_echoes },
 };
 
 /* What was counted since the last time, by whichever end counts. */
@@ -533,9 +561,11 @@ static void run_device(struct bench *b)
 
 	begin_session(b);
 	listen_for_guest(b);
-	start_host(b, b->row->host);
-	if (!b->row->by_host)
-		ask(b);
+	for (unsigned i = 0; i < b->row->n; i++) {
+		start_host(b, b->row->host);
+		if (!b->row->by_host)
+			ask(b, &b->peers[i]);
+	}
 	do {
 		unsigned n = take_rx(b);
 
@@ -544,7 +574,7 @@ static void run_device(struct bench *b)
 			doze(b);
 		now = measure_now_ns();
 		count(b, now);
-		if ((b->peer.over || !b->peer.open) && b->m.measuring && b->m.n_done == 0 &&
+		if ((b->peers[0].over || !b->peers[0].open) && b->m.measuring && b->m.n_done == 0 &&
 		    now - b->m.begin_ns > UINT64_C(400000000))
 			errx(1, "%s: the connection has ended", b->row->name);
 	} while (measure_goes_on(&b->m, now));
@@ -570,7 +600,7 @@ static void take_pid(struct measure *m, const char *text)
 
 int main(int argc, char **argv)
 {
-	static struct bench b = { .m.seconds = 1, .next_port = FIRST_PORT };
+	static struct bench b = { .m.seconds = 1 };
 	static const struct option options[] = {
 		{ "row", required_argument, NULL, 'r' },
 		{ "uds", required_argument, NULL, 'u' },

@@ -14,7 +14,7 @@ import time
 
 import fs
 
-ROWS = ('connect-host', 'connect-guest', 'stream-out-64k', 'stream-in-4k', 'round-trip-1')
+ROWS = ('connect-host', 'connect-guest', 'connect-host-8', 'connect-guest-8', 'stream-out-64k', 'stream-in-4k', 'round-trip-1')
 BUFFERS = (128 << 10, 256 << 10, 1 << 20, 4 << 20)
 STREAMS = ('stream-out-64k', 'stream-in-4k')
 ENGINES = ('vmdev', 'peer', 'peer-best', 'limit')

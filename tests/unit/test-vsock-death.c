@@ -339,6 +339,50 @@ static void what_crashes_the_device_while_it_is_sent_is_suspected(void **state)
 	close(host);
 }
 
+/* In pieces, as they come together in the device's buffer. */
+static void send_message(uint32_t len, uint8_t byte)
+{
+	struct virtio_vsock_hdr h = bench_header(VIRTIO_VSOCK_OP_RW, PORT, BENCH_HOST_PORT);
+	uint8_t bytes[BENCH_TX_LEN];
+
+	memset(bytes, byte, sizeof(bytes));
+	h.type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+	while (len > 0) {
+		h.len = len < 600 ? len : 600;
+		len -= h.len;
+		h.flags = len == 0 ? VIRTIO_VSOCK_SEQ_EOM : 0;
+		assert_true(bench_send(&h, bytes, h.len) >= 0);
+	}
+}
+
+/* All around the buffer, and more than once: what was marked in an earlier round ends nothing in the next. */
+static void messages_that_come_together_in_the_buffer_keep_their_ends(void **state)
+{
+	static const uint32_t lens[] = { 601, 1200, 663, 664, 665, 1, 64, 2500, 1023, 4097 };
+	static uint8_t got[8192];
+	uint8_t payload[BENCH_RX_LEN];
+	struct virtio_vsock_hdr h;
+	uint64_t sent = 0;
+	int host;
+
+	assert_true(bench_session(0));
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_SEQPACKET);
+	for (unsigned i = 0; sent < 3 * STORE_BUFFER_LEN; i++) {
+		uint32_t len = lens[i % UNIT_N(lens)];
+
+		send_message(len, (uint8_t)i);
+		bench_turn();
+		sent += len;
+		assert_int_equal(recv(host, got, sizeof(got), MSG_DONTWAIT), len);
+		assert_int_equal(got[0], (uint8_t)i);
+		assert_int_equal(got[len - 1], (uint8_t)i);
+		while (bench_receive(&h, payload))
+			assert_int_equal(h.op, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+		bench_turn();
+	}
+	close(host);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -353,6 +397,7 @@ int main(void)
 		cmocka_unit_test(a_refusal_is_told_once_whenever_the_worker_dies),
 		cmocka_unit_test(a_refusal_that_was_just_noted_is_not_noted_again),
 		cmocka_unit_test(what_crashes_the_device_while_it_is_sent_is_suspected),
+		cmocka_unit_test(messages_that_come_together_in_the_buffer_keep_their_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,7 +223,6 @@ static void end_worker(void)
 {
 	if (!b.v)
 		return;
-	close(b.v->epoll);
 	close(b.thread.epoll);
 }
 
@@ -284,6 +283,7 @@ bool bench_begin(void)
 
 void bench_half_turn(void)
 {
+	thread_look(&b.thread);
 	for (unsigned i = 0; i < CONTRACT_VSOCK_QUEUES; i++)
 		if (!b.rings[i].queue.broken)
 			b.v->model.ops->take(&b.v->model.device, &b.thread, &b.rings[i]);
