@@ -294,9 +294,12 @@ int launch_wider(const struct launch_spec *spec, char **ret)
 	struct policy *policy = NULL, *shipped = NULL;
 	scope_free char *error = NULL;
 	scope_free char *error_shipped = NULL;
-	int r = load_policy(spec, &policy, &error);
+	int r;
 
 	*ret = NULL;
+	if (!spec->policy || strcmp(spec->policy, default_policy(spec)) == 0)
+		return 0; /* it is the one that is shipped */
+	r = load_policy(spec, &policy, &error);
 	if (r >= 0)
 		r = policy_load(default_policy(spec), spec->policy_dir, &shipped, &error_shipped);
 	if (r >= 0)

@@ -16,6 +16,7 @@ PACKAGES = {
     'linux-libc-dev': 'devices', 'musl-dev': 'devices',
     'busybox-static': 'guests', 'patchelf': 'guests', 'e2fsprogs': 'guests', 'dpkg': 'guests',
     'iproute2': 'networks of tests', 'iperf3': 'networks of tests', 'passt': 'user-mode networking', 'procps': 'tests',
+    'dbus-daemon': 'the system bus of tests', 'libglib2.0-bin': 'the system bus of tests',
     'ethtool': 'networks of tests', 'binutils': 'checks', 'debian-archive-keyring': 'guests', 'ca-certificates': 'guests',
     'qemu-system-x86': 'QEMU guests', 'qemu-system-common': 'benchmarks', 'qemu-utils': 'image locks',
 }
