@@ -181,6 +181,8 @@ static inline void *lane_reserve(struct lane *f, uint32_t len)
 	assert(len >= LANE_MIN_LEN && len <= LANE_MAX_LEN);
 	if (LANE_RING_LEN - at < step || LANE_RING_LEN - (f->at - f->other) < step)
 		return lane_reserve_anew(f, len);
+	fetch_to_write(f->bytes + ((at + LANE_AHEAD) & LANE_MASK));
+	fetch_to_write(f->bytes + ((at + LANE_AHEAD + FETCH_LINE) & LANE_MASK));
 	f->step = step;
 	return f->bytes + at + LANE_LEN_WORD;
 }

@@ -282,6 +282,14 @@ static uint32_t queue_run_heads(const struct queue *q, struct queue_piece *piece
 	return max;
 }
 
+/* A header and the beginning of what follows. */
+static void queue_fetch_piece(const struct queue_piece *p)
+{
+	fetch_to_read(p->p);
+	if (p->len > FETCH_LINE)
+		fetch_to_read(p->p + FETCH_LINE);
+}
+
 /* The elements of the used ring that n more will need. */
 static void queue_fetch_used(const struct queue *q, uint32_t n)
 {
@@ -311,7 +319,7 @@ uint32_t queue_peek_run(struct queue *q, bool writable, struct queue_piece *piec
 		else if (writable)
 			fetch_to_write(p->p);
 		else
-			fetch_to_read(p->p);
+			queue_fetch_piece(p);
 	}
 	queue_fetch_used(q, n);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
