@@ -106,6 +106,8 @@ static bool has_drained(struct thread *t, struct uring *u)
 
 bool thread_pass_fence(struct thread *t)
 {
+	if (t->aside_fenced)
+		uring_flush_overflow(&t->aside);
 	if (t->aside_fenced && has_drained(t, &t->aside)) {
 		CRASH_POINT("thread.aside_fence_passed");
 		t->aside_fenced = false;

@@ -151,8 +151,10 @@ static bool turn(struct thread *t)
 	submit(t);
 	thread_publish(t);
 	n += thread_reap(t);
-	if (n == 0 && t->n_inflight > 0)
+	if (n == 0 && t->n_inflight > 0) {
 		uring_flush(&t->uring);
+		uring_flush_overflow(&t->aside);
+	}
 	return n > 0;
 }
 

@@ -230,6 +230,12 @@ void uring_flush(struct uring *u)
 		io_uring_get_events(&u->ring);
 }
 
+void uring_flush_overflow(struct uring *u)
+{
+	if (u->open && io_uring_cq_has_overflow(&u->ring))
+		io_uring_get_events(&u->ring);
+}
+
 uint32_t uring_peek(struct uring *u, struct uring_completion *ret, uint32_t max)
 {
 	const struct io_uring_cq *cq = &u->ring.cq;

@@ -21,8 +21,8 @@
  *  3. Completions of a dead task are posted by the kernel's fall-back work for plain and
  *     COOP_TASKRUN rings. Not for DEFER_TASKRUN, and SINGLE_ISSUER refuses the successor: neither
  *     is used. SQPOLL is not used.
- *  4. The CQ is at least as large as the number of requests that can be in flight, so nothing
- *     overflows.
+ *  4. The CQ holds what is usually in flight. What overflows it (64 long rings on one thread) the
+ *     kernel keeps until it is asked for (IORING_FEAT_NODROP, uring_flush_overflow).
  *  5. Requests between SQ head and tail were never taken: the tail is set back.
  *
  * A worker that a guest has taken over can falsify the shared counters; it then cheats its own
@@ -109,6 +109,9 @@ int uring_submit(struct uring *u);
 
 /* Let the kernel run what is due for this ring without waiting (completions of COOP_TASKRUN). */
 void uring_flush(struct uring *u);
+
+/* The same, if completions have overflowed the CQ. */
+void uring_flush_overflow(struct uring *u);
 
 /*
  * Completions [0, n) that are there: uring_peek() says how many (at most max), and copies them; the
