@@ -143,7 +143,7 @@ struct model_ops {
 	/* The image of the session has changed; no thread runs. Before the rings follow it. */
 	void (*configure)(struct device *d, const struct image *im);
 
-	/* Main thread: an I/O thread has asked for it (worker.h), and none runs. NULL: none asks. */
+	/* Main thread: an I/O thread has asked (worker.h), and none runs. NULL: none asks. */
 	void (*settle)(struct device *d);
 
 	/* Opcodes and files that an I/O thread's rings are restricted to, its second one if aside;
