@@ -56,6 +56,7 @@ struct host_frame {
 	const struct iovec *iov; /* the header lies in the first element, all of it */
 	uint32_t n_iov;
 	uint32_t len; /* bytes, with the header */
+	bool gone;    /* batch_send() says: it went */
 };
 
 struct host {
@@ -96,6 +97,9 @@ struct host_side {
 
 	/* Before the thread sleeps: nothing follows. NULL: of no interest. */
 	void (*flush)(struct host *h, uint32_t queue);
+
+	/* To send a frame is to write it to event_fd(), which never waits: batch.h does it too. */
+	bool writes;
 
 	/*
 	 * Receive one frame into iov, which has room for a header and NET_MAX_FRAME_LEN bytes: its

@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "devices/base/log.h"
+#include "devices/net/batch.h"
 #include "devices/net/control.h"
 #include "devices/net/counters.h"
 #include "devices/net/filter.h"
@@ -126,6 +127,8 @@ struct net {
 	uint64_t features;
 	struct throttle sending, receiving;
 	struct thread *threads[CONTRACT_NET_MAX_PAIRS]; /* by pair */
+	struct batch batches[CONTRACT_MAX_THREADS];	/* by thread */
+	uint64_t opcodes; /* that an I/O ring may have; 0: there is to be none */
 	struct net_pair pairs[CONTRACT_NET_MAX_PAIRS];
 };
 

@@ -534,6 +534,14 @@ static int thread_init(struct device *d, struct thread *t)
 	return r;
 }
 
+static int thread_open_side(struct device *d, struct thread *t)
+{
+	struct net *net = net_of(d);
+
+	batch_open(&net->batches[t->index], net->host, net->opcodes);
+	return 0;
+}
+
 static int attach(struct device *d, void *state)
 {
 	struct net *net = net_of(d);
@@ -576,6 +584,7 @@ static const struct model_ops net_ops = {
 	.configure = configure,
 	.settle = settle,
 	.thread_init = thread_init,
+	.thread_open = thread_open_side,
 	.ring_attached = ring_attached,
 	.take = take,
 	.wants = wants,
@@ -623,6 +632,7 @@ struct model *net_create(void *config, const struct options *o)
 	net->filter.bound = net->config.bound;
 	memcpy(net->filter.mac, net->config.mac, sizeof(net->filter.mac));
 	net->n_pairs = net_n_pairs(o);
+	net->opcodes = o->no_io_uring ? 0 : o->uring_opcodes;
 	net->config.host.n_queues = net->n_pairs;
 	side = host_side_find(net->config.host.side);
 	net->host = side ? side->open(&net->config.host) : NULL;

@@ -4,13 +4,15 @@
  * Runs in: worker's I/O thread that owns the queue. Trusts: nothing in a chain.
  *
  * The first FRAME_HEAD_LEN bytes behind the header are copied, checked, and sent from the copy, so that
- * what was looked at is what the host gets; the rest goes from guest memory as it is.
+ * what was looked at is what the host gets; the rest goes from guest memory as it is. Where frames are written to a descriptor
+ * all of a short one is copied: that costs less than a second piece costs the kernel.
  *
  * A chain is taken, and so on record, before it is looked at. A successor sends again what was not
  * published, and notes before that it does (struct net_again): what is noted already is dropped. So a frame may be repeated,
  * at most once, and is not lost by one death. What the host has no room for waits in the batch; nothing more is taken until
  * it has gone.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "devices/base/copy.h"
@@ -18,12 +20,18 @@
 #include "devices/net/net-private.h"
 #include "devices/virtio/iov.h"
 
-enum { TX_IOV_LEN = NET_BATCH * 4 + NET_MAX_SEGMENTS + 1 };
+enum {
+	TX_IOV_LEN = NET_BATCH * 4 + NET_MAX_SEGMENTS + 1,
+	TX_SHORT_LEN = 1600, /* of a frame: 1,500 bytes and tags */
+};
+
+static_assert((int)NET_BATCH <= (int)BATCH_MAX, "sent by one call");
+static_assert((int)TX_SHORT_LEN >= (int)FRAME_HEAD_LEN, "no less is copied of a short frame");
 
 /* Header and head of one frame, as they are sent. */
 struct tx_slot {
 	struct net_header header;
-	uint8_t head[FRAME_HEAD_LEN];
+	uint8_t head[TX_SHORT_LEN];
 };
 _Static_assert(offsetof(struct tx_slot, head) == NET_HDR_LEN, "one right behind the other");
 
@@ -109,6 +117,14 @@ static bool source_good(const struct net *net, const uint8_t *head, uint32_t len
 	return filter_pass(&net->filter, &frame);
 }
 
+/* How much of a frame. */
+static uint32_t copied_len(const struct net *net, uint32_t len)
+{
+	uint32_t all = net->host->side->writes ? TX_SHORT_LEN : FRAME_HEAD_LEN;
+
+	return len <= all ? len : FRAME_HEAD_LEN;
+}
+
 /* Header and beginning of the frame. */
 static void load_slot(struct tx_slot *slot, const struct chain *c, uint32_t hdr_len,
 		      uint32_t head_len)
@@ -150,7 +166,7 @@ static const char *prepare(struct net *net, struct tx *tx, const struct chain *c
 	if (c->readable_len < hdr_len)
 		return "a chain shorter than its header";
 	len = c->readable_len - hdr_len;
-	head_len = len < FRAME_HEAD_LEN ? len : FRAME_HEAD_LEN;
+	head_len = copied_len(net, len);
 	load_slot(slot, c, hdr_len, head_len);
 	v = check(slot, len, &net->out);
 	if (v != HEADER_OK)
@@ -175,23 +191,56 @@ static void count_sent(struct net_counters *counters, const struct host_frame *f
 	counters->sent_bytes += f->len - NET_HDR_LEN;
 }
 
+/* The next n of the batch have gone. */
+static void give_back(struct net *net, struct thread *t, struct vring *r, struct tx *tx, uint32_t n)
+{
+	CRASH_POINT("net.tx.sent");
+	for (uint32_t i = 0; i < n; i++)
+		count_sent(net->pairs[r->index / 2].counters, &tx->frames[tx->sent + i]);
+	thread_push_run(t, r, false, &tx->pieces[tx->sent], n);
+	tx->sent += n;
+}
+
+/* Those that are marked have gone; the others close up, and wait. */
+static void give_back_marked(struct net *net, struct thread *t, struct vring *r, struct tx *tx)
+{
+	uint32_t n = tx->sent;
+
+	CRASH_POINT("net.tx.sent");
+	for (uint32_t i = tx->sent; i < tx->n; i++) {
+		if (tx->frames[i].gone) {
+			count_sent(net->pairs[r->index / 2].counters, &tx->frames[i]);
+			thread_push(t, r, tx->pieces[i].head, 0);
+			continue;
+		}
+		tx->frames[n] = tx->frames[i];
+		tx->pieces[n++] = tx->pieces[i];
+	}
+	tx->n = n;
+}
+
+static void send_frames(struct net *net, struct thread *t, struct vring *r, struct tx *tx)
+{
+	struct batch *b = &net->batches[t->index];
+	uint32_t queue = r->index / 2, n = tx->n - tx->sent;
+	struct host_frame *frames = &tx->frames[tx->sent];
+	bool more = queue_n_available(&r->queue) > 0;
+
+	if (!b->usable || n == 1)
+		give_back(net, t, r, tx, net->host->side->send(net->host, queue, frames, n, more));
+	else if (batch_send(b, queue, frames, n) == n)
+		give_back(net, t, r, tx, n);
+	else
+		give_back_marked(net, t, r, tx);
+}
+
 /* Send what is in the batch. False: the host has no room for all of it. */
 static bool send_batch(struct net *net, struct thread *t, struct vring *r, struct tx *tx)
 {
-	struct net_pair *p = &net->pairs[r->index / 2];
-	bool more = queue_n_available(&r->queue) > 0;
-	uint32_t n;
-
 	if (tx->sent == tx->n)
 		return true;
 	thread_take_up(t, r, tx->pieces[tx->sent].head);
-	n = net->host->side->send(net->host, r->index / 2, &tx->frames[tx->sent], tx->n - tx->sent,
-				  more);
-	CRASH_POINT("net.tx.sent");
-	for (uint32_t i = 0; i < n; i++)
-		count_sent(p->counters, &tx->frames[tx->sent + i]);
-	thread_push_run(t, r, false, &tx->pieces[tx->sent], n);
-	tx->sent += n;
+	send_frames(net, t, r, tx);
 	thread_set_down(t);
 	if (tx->sent < tx->n)
 		return false;
@@ -331,7 +380,7 @@ void tx_own_frame(struct net *net, const uint8_t *frame, uint32_t len)
 	struct iovec iov = { &slot.header, NET_HDR_LEN + len };
 	struct host_frame f = { .iov = &iov, .n_iov = 1, .len = NET_HDR_LEN + len };
 
-	if (len <= FRAME_HEAD_LEN) {
+	if (len <= TX_SHORT_LEN) {
 		memcpy(slot.head, frame, len);
 		net->host->side->send(net->host, 0, &f, 1, false);
 	}

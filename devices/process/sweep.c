@@ -11,8 +11,8 @@
 
 enum {
 	WORD_BITS = 64,
-	/* A worker without a session opens an epoll, an eventfd and an epoll for each thread. */
-	STRAY_LIMIT = CONTRACT_FD_SESSION + 2 * CONTRACT_MAX_THREADS + 8,
+	/* A worker without a session opens an epoll; for each thread that, an eventfd, a ring. */
+	STRAY_LIMIT = CONTRACT_FD_SESSION + 3 * CONTRACT_MAX_THREADS + 8,
 };
 
 /* Too large for the stack; a worker sweeps once. */

@@ -89,13 +89,13 @@ int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
 	r = set_up(&u->ring, spec, ret_params);
 	if (r < 0)
 		return r;
-	r = fd_move(u->ring.ring_fd, fd, false);
+	r = fd == URING_ANY_FD ? u->ring.ring_fd : fd_move(u->ring.ring_fd, fd, false);
 	if (r < 0) {
 		io_uring_queue_exit(&u->ring);
 		return r;
 	}
-	u->ring.ring_fd = fd;
-	u->ring.enter_ring_fd = fd;
+	u->ring.ring_fd = r;
+	u->ring.enter_ring_fd = r;
 	u->sqe_flags = flags_of(spec);
 	u->open = true;
 	return 0;

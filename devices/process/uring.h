@@ -67,9 +67,12 @@ struct uring_spec {
  */
 void uring_narrow(uint64_t opcodes);
 
+enum { URING_ANY_FD = -1 };
+
 /*
- * Create a ring at descriptor number fd. Its parameters are in *ret_params, for a successor. 0 or a
- * negative errno (-ENOSYS, -EPERM, -EACCES: io_uring is not to be had here).
+ * Create a ring at descriptor number fd, or at any: one that ends with its worker. Its parameters
+ * are in *ret_params, for a successor. 0 or a negative errno (-ENOSYS, -EPERM, -EACCES: io_uring is
+ * not to be had here).
  */
 int uring_create(struct uring *u, int fd, const struct uring_spec *spec,
 		 struct io_uring_params *ret_params);

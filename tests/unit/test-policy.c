@@ -309,7 +309,7 @@ static void no_filter_allows_what_reaches_out(void **state)
 		"kexec_load",
 		"init_module",
 	};
-	struct policy *policies[] = { load_blk(), load_fs(), load_vsock() };
+	struct policy *policies[] = { load_blk(), load_fs(), load_net(), load_vsock() };
 
 	for (size_t p = 0; p < sizeof(policies) / sizeof(*policies); p++) {
 		for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -515,6 +515,7 @@ static void ring_opcodes_are_those_of_the_program(void **state)
 	/* Of blk's two rings the one with all of them. */
 	opcodes_are(load_blk(), opcodes_of("blk/io.c", "io_aside_opcodes[] = {"));
 	opcodes_are(load_fs(), opcodes_of("fs/errand.c", "uint8_t opcodes[] = {"));
+	opcodes_are(load_net(), opcodes_of("net/batch.c", "uint8_t opcodes[] = {"));
 }
 
 /* Opcodes have numbers that the program is told. */

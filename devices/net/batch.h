@@ -1,0 +1,34 @@
+/*
+ * Frames of a host side that are written to a descriptor: many by one system call.
+ *
+ * Runs in: worker's I/O threads, each with one of its own; made in its main thread, before confinement.
+ * Trusts:  the kernel.
+ *
+ * An I/O ring (process/uring.h), restricted to writes to the host side's queues. It does not outlive its worker and
+ * needs no fence: each entry says RWF_NOWAIT, so that all of a batch is over when the call returns, and a SIGKILL takes
+ * effect only then. Against a write() for each frame it saves most of a system call each (0.4 of 1.9 us), and against
+ * descriptors that are not registered the look-up in a table that is shared with the keeper (0.13 us).
+ */
+#pragma once
+
+#include "devices/net/host.h"
+#include "devices/process/uring.h"
+
+enum { BATCH_MAX = 64 };
+
+struct batch {
+	struct uring uring;
+	bool usable; /* false: frames are sent one by one */
+};
+
+/*
+ * A ring for the host side's queues, if there may be one: opcodes is the set of what its policy allows, bit n for
+ * opcode n. Without one the batch is not usable; the reason is not the device's affair.
+ */
+void batch_open(struct batch *b, const struct host *h, uint64_t opcodes);
+
+/*
+ * Send frames of a queue, BATCH_MAX at most: how many went (a frame that the host refuses has gone); they are marked. The
+ * others found no room, all or not: a frame may overtake one that has to wait.
+ */
+uint32_t batch_send(struct batch *b, uint32_t queue, struct host_frame *frames, uint32_t n);
