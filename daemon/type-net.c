@@ -31,6 +31,8 @@ static const struct key tap_keys[] = {
 	  offsetof(struct device_config, tap_name), .required = true },
 	{ "bridge", "the name of a bridge: " INTERFACE_FORM, take_interface,
 	  offsetof(struct device_config, tap_bridge) },
+	{ "addresses", "an array of 1 to 16 IP addresses", take_addresses,
+	  offsetof(struct device_config, lan) },
 	{ 0 },
 };
 
@@ -69,7 +71,8 @@ static const struct key user_keys[] = {
 };
 
 static const struct key keys[] = {
-	{ "tap", "an object with name and, perhaps, bridge", take_side, 0, .members = tap_keys },
+	{ "tap", "an object with name and, perhaps, bridge and addresses", take_side, 0,
+	  .members = tap_keys },
 	{ "switch", "an object with name, bind, vlan, trunk, native and addresses", take_side, 0,
 	  .members = switch_keys },
 	{ "user",
@@ -132,14 +135,44 @@ static void null_resource(const struct device_host *host, const struct device_co
 
 /* tap */
 
+static const char *address_text(const uint8_t *address, char room[INET6_ADDRSTRLEN])
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	bool is_v4 = memcmp(address, mapped, sizeof(mapped)) == 0;
+
+	room[0] = '\0';
+	(void)inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? address + sizeof(mapped) : address,
+			room, INET6_ADDRSTRLEN);
+	return room;
+}
+
+static json_object *addresses_to_json(const struct switch_config *c)
+{
+	json_object *addresses = json_object_new_array();
+	char room[INET6_ADDRSTRLEN];
+
+	for (uint32_t i = 0; i < c->n_addresses; i++)
+		json_object_array_add(
+			addresses,
+			json_object_new_string(address_text(c->addresses[i], room)));
+	return addresses;
+}
+
+/* The device itself is the filter. */
 static void tap_argv(const struct device_config *c, struct argv *argv)
 {
+	char room[INET6_ADDRSTRLEN];
+
+	for (uint32_t i = 0; i < c->lan.n_addresses; i++)
+		argv_add(argv, "--address=%s", address_text(c->lan.addresses[i], room));
 }
 
 static void tap_json(const struct device_config *c, json_object *object)
 {
 	json_put_text(object, "tap", c->tap_name);
 	json_put_text(object, "bridge", c->tap_bridge);
+	if (c->lan.n_addresses)
+		json_object_object_add(object, "addresses", addresses_to_json(&c->lan));
 }
 
 #define QUEUE_REASON "one queue of its interface: the network, as far as frames go there"
@@ -199,21 +232,9 @@ static json_object *range_to_json(const struct vlan_range *range)
 	return json_object_new_string(text);
 }
 
-static json_object *address_to_json(const uint8_t *address)
-{
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	bool is_v4 = memcmp(address, mapped, sizeof(mapped)) == 0;
-	char text[INET6_ADDRSTRLEN] = "";
-
-	(void)inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? address + sizeof(mapped) : address,
-			text, sizeof(text));
-	return json_object_new_string(text);
-}
-
 static void switch_json(const struct device_config *c, json_object *object)
 {
 	json_object *lan = json_object_new_object(), *trunk = json_object_new_array();
-	json_object *addresses = json_object_new_array();
 
 	json_put_text(lan, "name", c->lan.name);
 	json_put_bool(lan, "bind", c->lan.bind);
@@ -221,10 +242,8 @@ static void switch_json(const struct device_config *c, json_object *object)
 	json_put_number(lan, "native", c->lan.native);
 	for (uint32_t i = 0; i < c->lan.n_trunk; i++)
 		json_object_array_add(trunk, range_to_json(&c->lan.trunk[i]));
-	for (uint32_t i = 0; i < c->lan.n_addresses; i++)
-		json_object_array_add(addresses, address_to_json(c->lan.addresses[i]));
 	json_object_object_add(lan, "trunk", trunk);
-	json_object_object_add(lan, "addresses", addresses);
+	json_object_object_add(lan, "addresses", addresses_to_json(&c->lan));
 	json_object_object_add(object, "switch", lan);
 }
 
@@ -339,6 +358,9 @@ static const char *check(const struct device_config *c)
 		       "\"native\" without it";
 	if (c->lan.native && !c->lan.n_trunk)
 		return "\"native\" is for a trunk; expected \"trunk\" with it, or \"vlan\"";
+	if (c->lan.n_addresses && strcmp(c->side, "tap") == 0 && !c->mac_filter)
+		return "\"addresses\" needs a device that is bound to its MAC address; expected "
+		       "\"mac-filter\": true with it";
 	if (c->lan.n_addresses && !c->lan.bind)
 		return "\"addresses\" needs a port that is bound to its MAC address; expected "
 		       "\"bind\": true with it";

@@ -3,6 +3,7 @@
  *
  * Runs in: every process of the device. Trusts: its arguments.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -61,6 +62,22 @@ static int set_bound(void *config, const char *value)
 	return 0;
 }
 
+/* As filter.h has them: IPv4 as ::ffff:a.b.c.d. */
+static int set_address(void *config, const char *value)
+{
+	struct net_config *c = config;
+	uint8_t *address = c->addresses[c->n_addresses];
+
+	if (c->n_addresses == CONTRACT_SWITCH_MAX_ADDRESSES)
+		return -E2BIG;
+	if (inet_pton(AF_INET, value, address + 12) == 1)
+		address[10] = address[11] = 0xff;
+	else if (inet_pton(AF_INET6, value, address) != 1)
+		return -EINVAL;
+	c->n_addresses++;
+	return 0;
+}
+
 static int set_port(void *config, const char *value)
 {
 	((struct net_config *)config)->host.port = value;
@@ -95,6 +112,8 @@ static const struct options_row rows[] = {
 	{ "port", "FD,FD,...", "switch, user: memory, eventfd, and an eventfd a queue", set_port },
 	{ "mac", "MAC", "the guest's address", set_mac },
 	{ "mac-filter", NULL, "frames from other addresses than --mac's are dropped", set_bound },
+	{ "address", "IP", "with --mac-filter: an IP address that the guest may use, up to 16, no others",
+	  set_address },
 	{ "mtu", "N", "the MTU that the guest is told", set_mtu },
 	{ "speed", "MBIT", "the speed that the guest is told (default: unknown)", set_speed },
 	{ "iops", "N", "packets per second, at most, each way", set_iops },

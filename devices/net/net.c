@@ -630,10 +630,16 @@ struct model *net_create(void *config, const struct options *o)
 
 	net->config = *(const struct net_config *)config;
 	net->filter.bound = net->config.bound;
+	net->filter.n_addresses = net->config.n_addresses;
+	memcpy(net->filter.addresses, net->config.addresses, sizeof(net->filter.addresses));
 	memcpy(net->filter.mac, net->config.mac, sizeof(net->filter.mac));
 	net->n_pairs = net_n_pairs(o);
 	net->opcodes = o->no_io_uring ? 0 : o->uring_opcodes;
 	net->config.host.n_queues = net->n_pairs;
+	if (net->config.n_addresses > 0 && !net->config.bound) {
+		log_error("--address needs --mac-filter with it (see --help)");
+		return NULL;
+	}
 	side = host_side_find(net->config.host.side);
 	net->host = side ? side->open(&net->config.host) : NULL;
 	if (!net->host)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "devices/net/host.h"
+#include "devices/process/contract.h"
 #include "devices/process/model.h"
 #include "devices/process/options.h"
 
@@ -13,6 +14,8 @@ struct net_config {
 	struct host_config host;
 	uint8_t mac[NET_MAC_LEN];
 	bool bound;	    /* the guest may use no other address than mac */
+	uint32_t n_addresses; /* with bound: its IP addresses; 0: any */
+	uint8_t addresses[CONTRACT_SWITCH_MAX_ADDRESSES][16];
 	uint32_t mtu;	    /* 0: the guest is told nothing about it */
 	uint32_t speed;	    /* Mbit/s; NET_SPEED_UNKNOWN */
 	uint64_t iops;	    /* packets per second, each way; 0: no limit */

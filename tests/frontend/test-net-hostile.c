@@ -488,6 +488,36 @@ static void a_front_end_announces_its_own_address_alone(struct claim_context *x)
 	still_works(x);
 }
 
+static void ipv4(const uint8_t *source)
+{
+	plain_frame(100);
+	memcpy(buffer + HDR + 12, "\x08\0\x45", 3);
+	memcpy(buffer + HDR + ETH + 12, source, 4);
+}
+
+static void arp_of(const uint8_t *address)
+{
+	arp(own);
+	memcpy(buffer + HDR + ETH + 14, address, 4);
+}
+
+static void a_guest_with_an_ip_address_has_no_other(struct claim_context *x)
+{
+	static const uint8_t its[4] = { 10, 0, 0, 1 }, other[4] = { 10, 0, 0, 2 };
+
+	begin(x);
+	ipv4(its);
+	expect_sent(x, 100, true, "its own packet");
+	ipv4(other);
+	expect_sent(x, 100, false, "another's packet");
+	arp_of(its);
+	expect_sent(x, 60, true, "its own ARP");
+	arp_of(other);
+	expect_sent(x, 60, false, "ARP for another's address");
+	plain_frame(100);
+	expect_sent(x, 100, false, "what is neither IP nor ARP");
+}
+
 #define ON(name, spec)                                                                             \
 	{                                                                                          \
 #name "_on_" #spec, name, &spec                                                    \
@@ -497,12 +527,14 @@ static void a_front_end_announces_its_own_address_alone(struct claim_context *x)
 int main(int argc, char **argv)
 {
 	static const char *tap_args[NW_ARGS + 2], *port_args[NW_ARGS + 2], *bound_args[NW_ARGS + 2];
+	static const char *address_args[NW_ARGS + 2];
 	static const struct backend_spec
 		tap = { .net = true, .queue_size = QUEUE_SIZE, .args = tap_args },
 		port = { .net = true, .n_queues = 2, .queue_size = QUEUE_SIZE, .args = port_args },
 		bound = {
 			.net = true, .n_queues = 2, .queue_size = QUEUE_SIZE, .args = bound_args
-		};
+		},
+		tap_bound = { .net = true, .queue_size = QUEUE_SIZE, .args = address_args };
 	static const struct claim claims[] = {
 		BOTH(offloads_are_exact_or_go_nowhere),
 		BOTH(what_is_no_frame_goes_nowhere),
@@ -516,6 +548,7 @@ int main(int argc, char **argv)
 		BOTH(a_buffer_without_room_for_the_header_breaks_its_ring_alone),
 		ON(a_guest_speaks_for_its_own_address_alone, bound),
 		ON(a_front_end_announces_its_own_address_alone, bound),
+		ON(a_guest_with_an_ip_address_has_no_other, tap_bound),
 	};
 
 	if (!nw_isolate()) {
@@ -529,5 +562,8 @@ int main(int argc, char **argv)
 	memcpy(bound_args, wires[1].args, sizeof(wires[1].args));
 	tap_args[2] = "--mtu=9000";
 	bound_args[2] = "--mac-filter";
+	memcpy(address_args, wires[0].args, sizeof(wires[0].args));
+	address_args[2] = "--mac-filter";
+	address_args[3] = "--address=10.0.0.1";
 	return claims_run(claims, sizeof(claims) / sizeof(*claims), argc, argv);
 }
