@@ -5,11 +5,10 @@
 #include <sys/uio.h>
 
 #include "devices/base/log.h"
-#include "devices/process/contract.h"
 
 static const uint8_t opcodes[] = { IORING_OP_WRITE, IORING_OP_WRITEV };
 
-enum { N_OPCODES = sizeof(opcodes) / sizeof(*opcodes), MAX_FILES = CONTRACT_NET_MAX_PAIRS };
+enum { N_OPCODES = sizeof(opcodes) / sizeof(*opcodes) };
 
 static bool all_allowed(uint64_t allowed)
 {
@@ -21,29 +20,25 @@ static bool all_allowed(uint64_t allowed)
 
 void batch_open(struct batch *b, const struct host *h, uint64_t allowed)
 {
-	int files[MAX_FILES];
+	/* No registered files: an interface is to go with its last descriptor, not some time after. */
 	struct uring_spec spec = { .n_entries = BATCH_MAX,
 				   .n_cq_entries = 2 * BATCH_MAX,
-				   .files = files,
-				   .n_files = h->n_queues,
 				   .opcodes = opcodes,
 				   .n_opcodes = N_OPCODES };
 	struct io_uring_params params;
 
 	if (!h->side->writes || !all_allowed(allowed))
 		return;
-	for (uint32_t i = 0; i < h->n_queues; i++)
-		files[i] = h->side->event_fd(h, i);
 	b->usable = uring_create(&b->uring, URING_ANY_FD, &spec, &params) == 0;
 }
 
-static void prepare(struct batch *b, uint32_t queue, const struct host_frame *f, uint32_t tag)
+static void prepare(struct batch *b, int fd, const struct host_frame *f, uint32_t tag)
 {
 	struct io_uring_sqe *sqe = uring_sqe(&b->uring);
 	bool single = f->n_iov == 1;
 
 	sqe->opcode = single ? IORING_OP_WRITE : IORING_OP_WRITEV;
-	sqe->fd = (int)queue;
+	sqe->fd = fd;
 	sqe->addr = (uint64_t)(uintptr_t)(single ? f->iov[0].iov_base : f->iov);
 	sqe->len = single ? (uint32_t)f->iov[0].iov_len : f->n_iov;
 	sqe->rw_flags = RWF_NOWAIT;
@@ -65,7 +60,7 @@ static bool has_gone(struct batch *b, int32_t res)
 	return res != -EAGAIN && res != -EOPNOTSUPP && res != -EACCES;
 }
 
-uint32_t batch_send(struct batch *b, uint32_t queue, struct host_frame *frames, uint32_t n)
+uint32_t batch_send(struct batch *b, int fd, struct host_frame *frames, uint32_t n)
 {
 	struct uring_completion done[BATCH_MAX];
 	uint32_t n_gone = 0;
@@ -73,7 +68,7 @@ uint32_t batch_send(struct batch *b, uint32_t queue, struct host_frame *frames, 
 
 	for (uint32_t i = 0; i < n; i++) {
 		frames[i].gone = false;
-		prepare(b, queue, &frames[i], i);
+		prepare(b, fd, &frames[i], i);
 	}
 	r = uring_submit(&b->uring);
 	n = uring_peek(&b->uring, done, n);

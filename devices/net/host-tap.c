@@ -28,28 +28,12 @@
 #define TUN_F_USO6 0x40
 #endif
 
-enum {
-	BUSY_TRIES = 100,
-	BUSY_US = 10000,
-};
-
 static struct host the_tap;
 
 static int say(const char *what, const char *name, int error)
 {
 	log_error("%s %s: %s", what, name, strerror(-error));
 	return error;
-}
-
-/* Who has just ended may hold the tap a moment longer: his I/O rings do (batch.h). */
-static int attach(int fd, struct ifreq *ifr)
-{
-	int r;
-
-	for (int i = 0; (r = ioctl(fd, TUNSETIFF, ifr)) < 0 && errno == EBUSY && i < BUSY_TRIES;
-	     i++)
-		usleep(BUSY_US);
-	return r;
 }
 
 static int arrange_queue(const struct host_config *c, uint32_t queue)
@@ -62,7 +46,7 @@ static int arrange_queue(const struct host_config *c, uint32_t queue)
 	if (c->n_queues > 1)
 		ifr.ifr_flags |= IFF_MULTI_QUEUE;
 	strncpy(ifr.ifr_name, c->path, sizeof(ifr.ifr_name) - 1);
-	if (attach(fd, &ifr) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &len) < 0) {
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &len) < 0) {
 		r = say("cannot use the tap", c->path, -errno);
 		close(fd);
 		return r;

@@ -221,14 +221,15 @@ static void give_back_marked(struct net *net, struct thread *t, struct vring *r,
 
 static void send_frames(struct net *net, struct thread *t, struct vring *r, struct tx *tx)
 {
+	const struct host_side *side = net->host->side;
 	struct batch *b = &net->batches[t->index];
 	uint32_t queue = r->index / 2, n = tx->n - tx->sent;
 	struct host_frame *frames = &tx->frames[tx->sent];
 	bool more = queue_n_available(&r->queue) > 0;
 
 	if (!b->usable || n == 1)
-		give_back(net, t, r, tx, net->host->side->send(net->host, queue, frames, n, more));
-	else if (batch_send(b, queue, frames, n) == n)
+		give_back(net, t, r, tx, side->send(net->host, queue, frames, n, more));
+	else if (batch_send(b, side->event_fd(net->host, queue), frames, n) == n)
 		give_back(net, t, r, tx, n);
 	else
 		give_back_marked(net, t, r, tx);
