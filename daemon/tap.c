@@ -106,6 +106,12 @@ static int check_bridge(const struct tap *tap, int sock, char **ret_error)
 	return 0;
 }
 
+/* What IFLA_RTA and RTA_NEXT are, without their casts: netlink aligns attributes. */
+static const struct rtattr *attribute_at(const void *begin, size_t len)
+{
+	return (const struct rtattr *)(const void *)((const char *)begin + RTA_ALIGN(len));
+}
+
 /* The interface's bridge, by netlink: no ioctl tells. 0 and its index, 0 for none. */
 static int master_of(const char *name, unsigned *ret_index)
 {
@@ -133,9 +139,9 @@ static int master_of(const char *name, unsigned *ret_index)
 	    h->nlmsg_len < NLMSG_LENGTH(sizeof(struct ifinfomsg)))
 		return -ENODEV;
 	*ret_index = 0;
-	a = IFLA_RTA(NLMSG_DATA(h));
 	len = (int)IFLA_PAYLOAD(h);
-	for (; RTA_OK(a, len); a = RTA_NEXT(a, len))
+	for (a = attribute_at(NLMSG_DATA(h), sizeof(struct ifinfomsg)); RTA_OK(a, len);
+	     len -= (int)RTA_ALIGN(a->rta_len), a = attribute_at(a, a->rta_len))
 		if (a->rta_type == IFLA_MASTER && RTA_PAYLOAD(a) == sizeof(*ret_index))
 			memcpy(ret_index, RTA_DATA(a), sizeof(*ret_index));
 	return 0;

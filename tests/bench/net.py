@@ -134,7 +134,7 @@ def vmdev_pair(options, directory):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     started, sockets = [], []
     with ours, theirs, ending(started):
-        started.append(start(['/bin/sh', '-c', f'exec "$0" --arranged 3<&{theirs.fileno()}', options.switch],
+        started.append(start(['/bin/bash', '-c', f'exec "$0" --arranged 3<&{theirs.fileno()}', options.switch],
                              pass_fds=[theirs.fileno()]))
         ours.settimeout(10)
         ours.recv(64)

@@ -372,8 +372,13 @@ int main(int argc, char **argv)
 	static const struct backend_spec
 		port = { .net = true, .n_queues = 2, .queue_size = QUEUE_SIZE, .args = args },
 		told = { .net = true, .n_queues = 2, .queue_size = QUEUE_SIZE, .args = told_args },
-		frames = { .net = true, .n_queues = 2, .queue_size = QUEUE_SIZE, .args = frames_args },
-		bytes = { .net = true, .n_queues = 2, .queue_size = QUEUE_SIZE, .args = bytes_args };
+		frames = { .net = true,
+			   .n_queues = 2,
+			   .queue_size = QUEUE_SIZE,
+			   .args = frames_args },
+		bytes = {
+			.net = true, .n_queues = 2, .queue_size = QUEUE_SIZE, .args = bytes_args
+		};
 	static const struct claim claims[] = {
 		ON(the_configuration_is_as_it_was_told, told),
 		ON(frames_pass_in_indirect_tables, port),
