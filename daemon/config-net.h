@@ -33,7 +33,7 @@ struct switch_config {
 	uint64_t access, native; /* VLANs; 0: none */
 	uint32_t n_trunk;
 	struct vlan_range trunk[CONTRACT_SWITCH_MAX_VLANS];
-	uint32_t n_addresses; /* of a tap's device too */
+	uint32_t n_addresses;				      /* of a tap's device too */
 	uint8_t addresses[CONTRACT_SWITCH_MAX_ADDRESSES][16]; /* IPv4 as ::ffff:a.b.c.d */
 };
 

@@ -152,9 +152,8 @@ static json_object *addresses_to_json(const struct switch_config *c)
 	char room[INET6_ADDRSTRLEN];
 
 	for (uint32_t i = 0; i < c->n_addresses; i++)
-		json_object_array_add(
-			addresses,
-			json_object_new_string(address_text(c->addresses[i], room)));
+		json_object_array_add(addresses,
+				      json_object_new_string(address_text(c->addresses[i], room)));
 	return addresses;
 }
 

@@ -13,7 +13,7 @@
 struct net_config {
 	struct host_config host;
 	uint8_t mac[NET_MAC_LEN];
-	bool bound;	    /* the guest may use no other address than mac */
+	bool bound;	      /* the guest may use no other address than mac */
 	uint32_t n_addresses; /* with bound: its IP addresses; 0: any */
 	uint8_t addresses[CONTRACT_SWITCH_MAX_ADDRESSES][16];
 	uint32_t mtu;	    /* 0: the guest is told nothing about it */

@@ -531,9 +531,10 @@ int main(int argc, char **argv)
 	static const struct backend_spec
 		tap = { .net = true, .queue_size = QUEUE_SIZE, .args = tap_args },
 		port = { .net = true, .n_queues = 2, .queue_size = QUEUE_SIZE, .args = port_args },
-		bound = {
-			.net = true, .n_queues = 2, .queue_size = QUEUE_SIZE, .args = bound_args
-		},
+		bound = { .net = true,
+			  .n_queues = 2,
+			  .queue_size = QUEUE_SIZE,
+			  .args = bound_args },
 		tap_bound = { .net = true, .queue_size = QUEUE_SIZE, .args = address_args };
 	static const struct claim claims[] = {
 		BOTH(offloads_are_exact_or_go_nowhere),
