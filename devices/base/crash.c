@@ -17,10 +17,18 @@
 extern const char __start_vmdev_crash_points[] __attribute__((weak));
 extern const char __stop_vmdev_crash_points[] __attribute__((weak));
 
+enum { MAX_STEPS = 2 };
+
+/* One death. `hits` counts the passes of all steps, those of the first one first. */
+struct crash_step {
+	char name[64];
+	uint32_t until; /* the pass that kills */
+};
+
 static struct crash {
-	char name[64]; /* empty: not armed */
-	uint32_t at;   /* the pass that kills */
-	uint32_t *hits;
+	struct crash_step steps[MAX_STEPS];
+	uint32_t n_steps;
+	uint32_t *hits; /* NULL: not armed */
 } crash;
 
 static void crash_die(void)
@@ -30,37 +38,72 @@ static void crash_die(void)
 	__builtin_trap();
 }
 
+/* The step whose passes count now. NULL: all have been fatal, and none comes again. */
+static const struct crash_step *crash_step(uint32_t hits)
+{
+	for (uint32_t i = 0; i < crash.n_steps; i++)
+		if (hits < crash.steps[i].until)
+			return &crash.steps[i];
+	return NULL;
+}
+
 void crash_point(const char *name)
 {
+	const struct crash_step *step;
 	uint32_t hits;
 
-	if (!crash.hits || strcmp(name, crash.name) != 0)
+	if (!crash.hits)
 		return;
 	hits = __atomic_load_n(crash.hits, __ATOMIC_RELAXED);
-	/* Stops at the fatal pass, so that it comes only once whatever happens later. */
-	do
-		if (hits >= crash.at)
+	do {
+		step = crash_step(hits);
+		if (!step || strcmp(name, step->name) != 0)
 			return;
-	while (!__atomic_compare_exchange_n(crash.hits, &hits, hits + 1, false, __ATOMIC_SEQ_CST,
-					    __ATOMIC_RELAXED));
-	if (hits + 1 == crash.at)
+	} while (!__atomic_compare_exchange_n(crash.hits, &hits, hits + 1, false, __ATOMIC_SEQ_CST,
+					      __ATOMIC_RELAXED));
+	if (hits + 1 == step->until)
 		crash_die();
+}
+
+/* "NAME:COUNT" in text[0..len). */
+static bool crash_step_parse(const char *text, size_t len)
+{
+	const char *colon = memrchr(text, ':', len);
+	uint32_t before = crash.n_steps ? crash.steps[crash.n_steps - 1].until : 0;
+	struct crash_step *step = &crash.steps[crash.n_steps];
+	char count[16] = "";
+	uint64_t at = 0;
+
+	if (crash.n_steps == MAX_STEPS || !colon || colon == text ||
+	    (size_t)(colon - text) >= sizeof(step->name) ||
+	    (size_t)(text + len - colon) > sizeof(count))
+		return false;
+	memcpy(count, colon + 1, (size_t)(text + len - colon) - 1);
+	if (parse_u64(count, 1, UINT32_MAX - before, &at) < 0)
+		return false;
+	memset(step->name, 0, sizeof(step->name));
+	memcpy(step->name, text, (size_t)(colon - text));
+	step->until = before + (uint32_t)at;
+	crash.n_steps++;
+	return true;
 }
 
 void crash_arm(uint32_t *shared_hits)
 {
-	const char *text = getenv("VMDEV_CRASH_AT"), *colon = text ? strrchr(text, ':') : NULL;
-	uint64_t at = 0;
+	const char *text = getenv("VMDEV_CRASH_AT");
 
-	crash.hits = NULL;
+	crash = (struct crash){ 0 };
 	if (!shared_hits || !text)
 		return;
-	if (!colon || colon == text || (size_t)(colon - text) >= sizeof(crash.name) ||
-	    parse_u64(colon + 1, 1, UINT32_MAX, &at) < 0)
-		abort();
-	memcpy(crash.name, text, (size_t)(colon - text));
-	crash.name[colon - text] = '\0';
-	crash.at = (uint32_t)at;
+	for (;;) {
+		size_t len = strcspn(text, ",");
+
+		if (!crash_step_parse(text, len))
+			abort();
+		if (text[len] == '\0')
+			break;
+		text += len + 1;
+	}
 	crash.hits = shared_hits;
 }
 

@@ -6,7 +6,8 @@
  * Runs in: worker and keeper of a crash-point build. Trusts: its environment.
  *
  * VMDEV_CRASH_AT=NAME:COUNT has the process killed with SIGKILL when NAME is passed for the
- * COUNTth time. The number of passes lives in memory that outlives the process, which the caller
+ * COUNTth time; with NAME:COUNT,NAME:COUNT a successor is killed by the second once the first one
+ * has struck. The number of passes lives in memory that outlives the process, which the caller
  * of crash_arm() provides, so that the point fires once over all generations of a worker. What
  * kills is kill(2): a sandbox in which a crash-point build is to die has to allow it and getpid(2)
  * there; where the filter traps them instead, the process dies of that.

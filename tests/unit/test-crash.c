@@ -77,11 +77,24 @@ static void passes_count_over_generations_and_fire_once(void **state)
 	assert_int_equal(*hits, 5);
 }
 
+static void the_second_point_strikes_after_the_first(void **state)
+{
+	const char *both = "test.second:2,test.first:3";
+
+	assert_true(WIFSIGNALED(generation(both, 10)));
+	assert_int_equal(*hits, 2);
+	assert_int_equal(generation(both, 2), 0);
+	assert_true(WIFSIGNALED(generation(both, 10)));
+	assert_int_equal(*hits, 5);
+	assert_int_equal(generation(both, 10), 0);
+	assert_int_equal(*hits, 5);
+}
+
 static void a_bad_setting_aborts(void **state)
 {
-	static const char *const bad[] = {
-		"", "name", "name:", ":1", "name:0", "name:x", "name:-1"
-	};
+	static const char *const bad[] = { "",	     "name",   "name:",	     ":1",
+					   "name:0", "name:x", "name:-1",    "a:1,",
+					   "a:1,b",  ",a:1",   "a:1,b:1,c:1" };
 
 	for (size_t i = 0; i < UNIT_N(bad); i++) {
 		int status = generation(bad[i], 1);
@@ -132,6 +145,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(unarmed_points_do_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_armed_pass_kills, setup, teardown),
 		cmocka_unit_test_setup_teardown(passes_count_over_generations_and_fire_once, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(the_second_point_strikes_after_the_first, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_bad_setting_aborts, setup, teardown),
 		cmocka_unit_test(list_has_each_point_of_the_program_once),
