@@ -411,8 +411,7 @@ void backend_done(struct backend *b)
 	memset(b, 0, sizeof(*b));
 }
 
-/* Or is it dead, and not reaped yet? */
-static bool is_alive(pid_t pid)
+bool backend_process_lives(pid_t pid)
 {
 	char path[64], state = 'X';
 	FILE *f;
@@ -438,7 +437,7 @@ pid_t backend_worker(pid_t keeper)
 	f = fopen(path, "re");
 	if (!f)
 		return 0;
-	while (fscanf(f, "%d", &pid) == 1 && !is_alive(pid))
+	while (fscanf(f, "%d", &pid) == 1 && !backend_process_lives(pid))
 		pid = 0;
 	fclose(f);
 	return pid;

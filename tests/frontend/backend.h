@@ -51,7 +51,12 @@ bool backend_log_has(const struct backend *b, const char *text); /* in one of it
 void backend_show_end(const struct backend *b);
 void backend_done(struct backend *b); /* ends what still runs, removes the directory */
 
-/* The worker: the one child of the keeper. 0 while there is none. */
+/*
+ * Not dead: a process may wait to be reaped, for seconds if that is left to the host's init.
+ */
+bool backend_process_lives(pid_t pid);
+
+/* The worker: the eldest child of the keeper that lives. 0 while there is none. */
 pid_t backend_worker(pid_t keeper);
 unsigned backend_n_children(pid_t keeper); /* dead ones that are not reaped among them */
 pid_t backend_worker_await(pid_t keeper, pid_t not_this, int timeout_ms);

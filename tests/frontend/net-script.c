@@ -430,21 +430,6 @@ static void set_filter(struct net_script *s)
 	command(s, CLASS_MAC, 0, table, sizeof(table));
 }
 
-static uint16_t sum(const uint8_t *p, uint32_t len, uint32_t v)
-{
-	for (uint32_t i = 0; i < len; i += 2)
-		v += (uint32_t)(p[i] << 8) + (i + 1 < len ? p[i + 1] : 0);
-	while (v >> 16)
-		v = (v & 0xffff) + (v >> 16);
-	return (uint16_t)v;
-}
-
-static void put16(uint8_t *p, uint16_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
 /* A datagram with as much of its checksum as a sender leaves to others. */
 static void make_datagram(uint8_t *f)
 {
@@ -452,10 +437,10 @@ static void make_datagram(uint8_t *f)
 	memcpy(f, own_mac, 6);
 	memcpy(f + 6, "\x02\0\0\0\0\x09\x08\0", 8);
 	memcpy(f + IP_AT, "\x45\0\0\0\0\0\0\0\x40\x11\0\0\x0a\0\0\1\x0a\0\0\2", 20);
-	put16(f + IP_AT + 2, 20 + UDP_LEN);
-	put16(f + IP_AT + 10, (uint16_t)~sum(f + IP_AT, 20, 0));
-	put16(f + UDP_AT + 4, UDP_LEN);
-	put16(f + UDP_AT + UDP_CSUM_OFFSET, sum(f + IP_AT + 12, 8, 17 + UDP_LEN));
+	nw_put16(f + IP_AT + 2, 20 + UDP_LEN);
+	nw_put16(f + IP_AT + 10, (uint16_t)~nw_sum(f + IP_AT, 20, 0));
+	nw_put16(f + UDP_AT + 4, UDP_LEN);
+	nw_put16(f + UDP_AT + UDP_CSUM_OFFSET, nw_sum(f + IP_AT + 12, 8, 17 + UDP_LEN));
 }
 
 /* With a partial checksum, as long as that is agreed on; else the device has to make it. */
@@ -481,7 +466,7 @@ static void probe_checksum(struct net_script *s, bool partial)
 			usleep(50);
 		}
 	}
-	right = sum(got + UDP_AT, UDP_LEN, sum(got + IP_AT + 12, 8, 17 + UDP_LEN)) == 0xffff;
+	right = nw_sum(got + UDP_AT, UDP_LEN, nw_sum(got + IP_AT + 12, 8, 17 + UDP_LEN)) == 0xffff;
 	if (s->datagram_len != sizeof(f) || (s->datagram_header.flags & NEEDS_CSUM) != partial ||
 	    right == partial)
 		fail("a datagram of %u bytes, flags %u, its checksum is %s", s->datagram_len,

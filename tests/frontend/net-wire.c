@@ -288,3 +288,18 @@ void nw_resume(struct net_wire *w)
 	while (nw_receive(w, &h, frame) > 0)
 		;
 }
+
+uint16_t nw_sum(const uint8_t *p, uint32_t len, uint32_t v)
+{
+	for (uint32_t i = 0; i < len; i += 2)
+		v += (uint32_t)(p[i] << 8) + (i + 1 < len ? p[i + 1] : 0);
+	while (v >> 16)
+		v = (v & 0xffff) + (v >> 16);
+	return (uint16_t)v;
+}
+
+void nw_put16(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}

@@ -57,3 +57,9 @@ uint32_t nw_receive(struct net_wire *w, struct nw_header *ret_h, uint8_t *frame)
 
 /* In another process than the last one's: go on where that one was, without what it has left. */
 void nw_resume(struct net_wire *w);
+
+/* The sum of the Internet's checksums (RFC 1071) over p[0..len), begun with v. */
+uint16_t nw_sum(const uint8_t *p, uint32_t len, uint32_t v);
+
+/* In network order. */
+void nw_put16(uint8_t *p, uint32_t v);

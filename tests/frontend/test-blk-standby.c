@@ -44,22 +44,6 @@ static bool named(pid_t pid, const char *name)
 	return strcmp(text, name) == 0;
 }
 
-/* Dead: an orphan may have to wait for the host's init to take notice of it, which can take seconds. */
-static bool is_dead(pid_t pid)
-{
-	char path[64], state = 'X';
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (!f)
-		return true;
-	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-		state = 'X';
-	fclose(f);
-	return state == 'Z' || state == 'X';
-}
-
 /* The keeper's child of this name; 0 if there is none. */
 static pid_t child_named(pid_t keeper, const char *name)
 {
@@ -309,9 +293,9 @@ static void it_ends_with_the_keeper(struct claim_context *x)
 			expect_is(kill(standby, 0), -1);
 		} else {
 			kill(b.pid, SIGKILL);
-			for (int t = 0; t < SOON_MS && !is_dead(standby); t++)
+			for (int t = 0; t < SOON_MS && backend_process_lives(standby); t++)
 				pause_ms(1);
-			expect(is_dead(standby), "it lives on");
+			expect(!backend_process_lives(standby), "it lives on");
 		}
 		backend_done(&b);
 	}

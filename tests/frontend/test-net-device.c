@@ -179,31 +179,16 @@ static void frames_pass_in_indirect_tables(struct claim_context *x)
 
 /* Segments */
 
-static uint16_t sum(const uint8_t *p, uint32_t len, uint32_t v)
-{
-	for (uint32_t i = 0; i < len; i += 2)
-		v += (uint32_t)(p[i] << 8) + (i + 1 < len ? p[i + 1] : 0);
-	while (v >> 16)
-		v = (v & 0xffff) + (v >> 16);
-	return (uint16_t)v;
-}
-
-static void put16(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
 /* TCP over IPv4, with as much of its checksum as a sender leaves to others. */
 static void large_frame(uint8_t *f)
 {
 	memset(f, 0, HEAD);
 	memcpy(f, "\x52\x54\0\x12\x34\x56\x02\0\0\0\0\x09\x08\0", ETH);
 	memcpy(f + IP, "\x45\0\0\0\x12\x34\0\0\x40\x06\0\0\x0a\0\0\1\x0a\0\0\2", 20);
-	put16(f + IP + 2, 40 + PAYLOAD);
-	put16(f + IP + 10, (uint16_t)~sum(f + IP, 20, 0));
+	nw_put16(f + IP + 2, 40 + PAYLOAD);
+	nw_put16(f + IP + 10, (uint16_t)~nw_sum(f + IP, 20, 0));
 	memcpy(f + TCP, "\x10\0\x20\0\0\1\0\0\0\0\0\0\x50\x18\x10\0", 16);
-	put16(f + TCP + 16, sum(f + IP + 12, 8, 6 + 20 + PAYLOAD));
+	nw_put16(f + TCP + 16, nw_sum(f + IP + 12, 8, 6 + 20 + PAYLOAD));
 	for (uint32_t i = 0; i < PAYLOAD; i++)
 		f[HEAD + i] = (uint8_t)(i * 11 + i / 256);
 }
@@ -229,9 +214,9 @@ static void expect_segment(const uint8_t *f, uint32_t len, uint32_t at, const ui
 
 	expect_is(len, HEAD + part);
 	expect_is(f[IP + 2] << 8 | f[IP + 3], 40 + part);
-	expect_is(sum(f + IP, 20, 0), 0xffff);
+	expect_is(nw_sum(f + IP, 20, 0), 0xffff);
 	expect_is(seq, 0x10000 + at);
-	expect_is(sum(f + TCP, 20 + part, sum(f + IP + 12, 8, 6 + 20 + part)), 0xffff);
+	expect_is(nw_sum(f + TCP, 20 + part, nw_sum(f + IP + 12, 8, 6 + 20 + part)), 0xffff);
 	expect(memcmp(f + HEAD, whole + HEAD + at, part) == 0, "the payload is changed");
 }
 
