@@ -43,10 +43,8 @@ class Guest:
         self.device, self.mac, self.more = device, mac, more
         self.socket = socket
         self.kit = kit.kernel(vmm)
-        self.dir = tempfile.mkdtemp(prefix='vmdev-guest-')
-        self.initrd = f'{self.dir}/initrd'
-        initrd.build(self.initrd, vmm, self.kit['modules'], load, device)
-        self.process = None
+        self.load = load
+        self.dir = self.initrd = self.process = None
         self.lines, self.text = [], b''
         self.progress, self.result, self.exit_status = {}, None, None
 
@@ -67,6 +65,9 @@ class Guest:
                               more=self.more) for word in QEMU_DEVICES[self.device])]
 
     def start(self):
+        self.dir = tempfile.mkdtemp(prefix='vmdev-guest-')
+        self.initrd = f'{self.dir}/initrd'
+        initrd.build(self.initrd, self.vmm, self.kit['modules'], self.load, self.device)
         self.process = subprocess.Popen(self.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, cwd=self.dir, start_new_session=True,
                                         env={**os.environ, 'TMPDIR': memory_dir(self.dir)})
@@ -78,7 +79,9 @@ class Guest:
 
     def __exit__(self, *_):
         self.kill()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        if self.dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
+            self.dir = None
 
     def kill(self):
         """Ends the guest and whatever it started: they share a session that is this guest's own."""
