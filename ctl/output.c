@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -213,7 +212,10 @@ struct table *table_free(struct table *t)
 
 /* ---- pager ---- */
 
-/* The pager shows its input; `less -F` ends by itself if all of it fits on the screen. */
+/*
+ * The pager shows its input; `less -F` ends by itself if all of it fits on the screen. Without -S:
+ * with it, a line that is wider than the screen never fits, however few there are.
+ */
 void ctl_pager_start(struct ctl *ctl)
 {
 	const char *name = getenv("PAGER");
@@ -229,7 +231,7 @@ void ctl_pager_start(struct ctl *ctl)
 		(void)dup2(ends[0], STDIN_FILENO);
 		close(ends[0]);
 		close(ends[1]);
-		(void)setenv("LESS", "FRSXMK", 0);
+		(void)setenv("LESS", "FRXMK", 0);
 		execlp("/bin/sh", "sh", "-c", name && name[0] ? name : "less || cat", NULL);
 		_exit(127);
 	}
