@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from lib import killing, kit, proc, setup, ui  # noqa: E402
+from lib import killing, kit, proc, setup, skips, ui  # noqa: E402
 from lib.guest import MIB, Guest, GuestError  # noqa: E402
 from lib.service import TOP, Service, ServiceError, need  # noqa: E402
 
@@ -156,6 +156,16 @@ def count_results(path):
     return counts
 
 
+def show_skips(screen, left_out):
+    """What this machine did not let the suite try, one line each."""
+    if not left_out:
+        screen.line('nothing was skipped')
+        return
+    screen.line(f'{len(left_out)} skipped on this machine:')
+    for skip in left_out:
+        screen.note(f'{skip.test}{f": {skip.claim}" if skip.claim else ", all of it"}: {skip.why}')
+
+
 def run_tests(screen, options, runner):
     setup.install(screen, runner)
     setup.build(screen, runner, BUILD)
@@ -169,11 +179,10 @@ def run_tests(screen, options, runner):
     status = child.wait()
     counts = count_results(record) if os.path.exists(record) else {}
     passed = counts.get('OK', 0) + counts.get('EXPECTEDFAIL', 0)
-    skipped = counts.get('SKIP', 0)
-    failed = sum(counts.values()) - passed - skipped
-    if skipped:
-        screen.line(f'{skipped} skipped (the log says why)')
-    if not counts:
+    failed = sum(counts.values()) - passed - counts.get('SKIP', 0)
+    if counts:
+        show_skips(screen, skips.read(record))
+    else:
         screen.note(f'meson test ran nothing (exit status {status})')
     print(f'{passed} passed, {failed} failed', flush=True)
     return 0 if status == 0 and failed == 0 and passed > 0 else 1

@@ -12,15 +12,20 @@
 #include <err.h>
 #include <getopt.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define CLAIM_TIMEOUT_S 120
+#define WHY_LEN		128
+
+/* Shared with the claim's process: why it is left out. */
+static char *skip_why;
 
 void claim_skip(const char *why)
 {
-	printf("# skipped: %s\n", why);
+	(void)snprintf(skip_why, WHY_LEN, "%s", why);
 	fflush(stdout);
 	_exit(CLAIM_SKIPPED);
 }
@@ -97,8 +102,8 @@ static void report(const struct claim *claim, struct claim_context *x, int statu
 
 	if (status != 0 && status != CLAIM_SKIPPED && x->spec)
 		backend_show_log(&x->backend);
-	printf("%s %u %s%s\n", verdict, number, claim->name,
-	       status == CLAIM_SKIPPED ? " # SKIP" : "");
+	printf("%s %u %s%s%s\n", verdict, number, claim->name,
+	       status == CLAIM_SKIPPED ? " # SKIP " : "", status == CLAIM_SKIPPED ? skip_why : "");
 	fflush(stdout);
 }
 
@@ -122,6 +127,9 @@ int claims_run(const struct claim *claims, unsigned n, int argc, char **argv)
 	}
 	if (!x.program)
 		errx(2, "usage: %s --program=PATH [CLAIM…]", argv[0]);
+	skip_why = mmap(NULL, WHY_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (skip_why == MAP_FAILED)
+		err(1, "mmap");
 	for (i = 0; i < n; i++) {
 		if (!chosen(&claims[i], argc, argv))
 			continue;

@@ -51,6 +51,7 @@ struct claim {
 		expect(expect_v == expect_w, "%s is %lld, not %lld", #value, expect_v, expect_w);  \
 	} while (0)
 
+/* Leaves the running claim out: @why stands in its line of TAP, and at ./quickstart test's end. */
 void claim_skip(const char *why) __attribute__((noreturn));
 
 /* Runs the claims whose names are in @names (all when it is empty) against @program. Exit status.

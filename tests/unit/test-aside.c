@@ -146,7 +146,7 @@ static int next_report(const struct process *p, int ms)
 	if (poll(&wait, 1, ms) == 1 && read(p->reports, &c, 1) != 1)
 		fail_msg("a worker of the test has gone");
 	if (c == NO_URING)
-		skip();
+		unit_skip("this host has no io_uring");
 	return c;
 }
 

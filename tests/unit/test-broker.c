@@ -9,10 +9,6 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,13 +23,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "daemon/broker.h"
 #include "daemon/config.h"
 #include "devices/base/fd.h"
 #include "devices/base/wire.h"
 #include "devices/process/contract.h"
+#include "tests/unit/unit.h"
 
 enum { N_FILES = 16384, PATIENCE_USEC = 300000 };
 
@@ -394,7 +389,7 @@ static void nobody_can_send_a_device_descriptors_but_vmdevd(void **state)
 	if (getsockopt(client, SOL_SOCKET, SO_PASSRIGHTS, &on, &len) < 0) {
 		close(server);
 		close(client);
-		skip(); /* Linux before 6.16 */
+		unit_skip("no SO_PASSRIGHTS (Linux 6.16)");
 	}
 	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->uds);
 	assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);

@@ -4,21 +4,16 @@
  * Runs in: the test, as any user.
  * Trusts:  nothing.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "daemon/cids.h"
 #include "daemon/text.h"
 #include "devices/base/scope.h"
+#include "tests/unit/unit.h"
 
 struct fixture {
 	char dir[64];

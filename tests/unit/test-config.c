@@ -5,23 +5,17 @@
  * Runs in: the test. Trusts: nothing.
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "daemon/config.h"
 #include "daemon/syntax.h"
+#include "tests/unit/unit.h"
 
 #define RUNTIME_DIR "/run/vmdev"
-#define N_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* A whole document around the members of its only device, which begin in line 4. */
 #define BLK(members)                                                                               \
@@ -359,8 +353,8 @@ static void each_bad_document_is_refused_with_file_line_key_and_form(void **stat
 {
 	unsigned n_not_told = 0;
 
-	assert_true(N_OF(bad_documents) >= 40);
-	for (size_t i = 0; i < N_OF(bad_documents); i++) {
+	assert_true(UNIT_N(bad_documents) >= 40);
+	for (size_t i = 0; i < UNIT_N(bad_documents); i++) {
 		const struct bad *bad = &bad_documents[i];
 		struct vm_config *untouched = (struct vm_config *)&bad_documents, *vm = untouched;
 		struct config_errors errors = { 0 };
@@ -569,9 +563,9 @@ static void arguments_say_all_of_the_configuration(void **state)
 		"--hang-timeout=10000000",
 	};
 
-	for (size_t i = 0; i < N_OF(wanted); i++)
+	for (size_t i = 0; i < UNIT_N(wanted); i++)
 		assert_string_equal(argv[i], wanted[i]);
-	assert_null(argv[N_OF(wanted)]);
+	assert_null(argv[UNIT_N(wanted)]);
 	strv_free(argv);
 	vm_config_free(vm);
 }
@@ -630,8 +624,8 @@ static bool program_takes(char **argv)
 static void what_a_document_may_say_the_program_takes(void **state)
 {
 	if (!getenv("VMDEV_PROGRAM_DIR"))
-		skip();
-	for (size_t i = 0; i < N_OF(extremes); i++) {
+		unit_skip("VMDEV_PROGRAM_DIR does not say where the programs are");
+	for (size_t i = 0; i < UNIT_N(extremes); i++) {
 		struct vm_config *vm = parse_good(extremes[i]);
 		char **argv = device_config_argv(&vm->devices[0]);
 

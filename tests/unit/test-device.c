@@ -10,11 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +21,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "daemon/device.h"
 #include "daemon/journal.h"
 #include "daemon/resource.h"
@@ -35,8 +29,7 @@
 #include "devices/base/log.h"
 #include "devices/base/wire.h"
 #include "devices/process/contract.h"
-
-#define N_OF(array) (sizeof(array) / sizeof((array)[0]))
+#include "tests/unit/unit.h"
 
 struct fixture {
 	struct device_host host;
@@ -233,7 +226,7 @@ static bool bring(struct fixture *f, enum device_event event)
 
 	switch (event) {
 	case DEVICE_EVENT_READY:
-		say(f, CONTRACT_MSG_READY, ready, N_OF(ready));
+		say(f, CONTRACT_MSG_READY, ready, UNIT_N(ready));
 		return true;
 	case DEVICE_EVENT_FRONTEND_CAME:
 		say(f, CONTRACT_MSG_CONNECTED, NULL, 0);
@@ -242,10 +235,10 @@ static bool bring(struct fixture *f, enum device_event event)
 		say(f, CONTRACT_MSG_DISCONNECTED, NULL, 0);
 		return true;
 	case DEVICE_EVENT_DIED:
-		say(f, CONTRACT_MSG_DIED, died, N_OF(died));
+		say(f, CONTRACT_MSG_DIED, died, UNIT_N(died));
 		return true;
 	case DEVICE_EVENT_RECOVERED:
-		say(f, CONTRACT_MSG_RECOVERED, recovered, N_OF(recovered));
+		say(f, CONTRACT_MSG_RECOVERED, recovered, UNIT_N(recovered));
 		return true;
 	case DEVICE_EVENT_ENDED:
 		end_keeper(f, CONTRACT_EXIT_STATE);
@@ -691,7 +684,7 @@ static void a_refused_system_call_is_named(void **state)
 	char *name;
 
 	bring_to(f, DEVICE_CONNECTED);
-	say(f, CONTRACT_MSG_DIED, died, N_OF(died));
+	say(f, CONTRACT_MSG_DIED, died, UNIT_N(died));
 	assert_int_equal(number_of(f, "violations"), 1);
 	name = text_of(f, "last_violation");
 	assert_string_equal(name, "ptrace");
@@ -706,9 +699,9 @@ static void a_system_call_that_the_keeper_is_refused_is_named(void **state)
 	char *name;
 
 	bring_to(f, DEVICE_CONNECTED);
-	say(f, CONTRACT_MSG_REFUSED, malformed, N_OF(malformed));
+	say(f, CONTRACT_MSG_REFUSED, malformed, UNIT_N(malformed));
 	assert_int_equal(number_of(f, "violations"), 0);
-	say(f, CONTRACT_MSG_REFUSED, refused, N_OF(refused));
+	say(f, CONTRACT_MSG_REFUSED, refused, UNIT_N(refused));
 	assert_int_equal(number_of(f, "violations"), 1);
 	name = text_of(f, "last_violation");
 	assert_string_equal(name, "ptrace");
@@ -728,7 +721,7 @@ static void a_connection_survives_a_recovery(void **state)
 	assert_int_equal(device_state(f->device), DEVICE_RECOVERING);
 	/* The next worker tells of the connection again, as the last one may not have. */
 	assert_true(bring(f, DEVICE_EVENT_FRONTEND_CAME));
-	say(f, CONTRACT_MSG_RECOVERED, recovered, N_OF(recovered));
+	say(f, CONTRACT_MSG_RECOVERED, recovered, UNIT_N(recovered));
 	assert_int_equal(device_state(f->device), DEVICE_CONNECTED);
 	assert_int_equal(number_of(f, "connections"), 1);
 	assert_int_equal(number_of(f, "restarts"), 1);
@@ -750,7 +743,7 @@ static void malformed_messages_are_counted_and_ignored(void **state)
 	uint8_t big[CONTRACT_MSG_MAX_LEN + 100] = { 70, 0, 0, 0, 'a' };
 
 	bring_to(f, DEVICE_READY);
-	for (size_t i = 0; i < N_OF(bad); i++, n++)
+	for (size_t i = 0; i < UNIT_N(bad); i++, n++)
 		assert_int_equal(send(f->contract_fd, bad[i], 4, 0), 4);
 	assert_int_equal(send(f->contract_fd, bad[0], 3, 0), 3);
 	assert_int_equal(send(f->contract_fd, bad[0], 9, 0), 9); /* READY and one byte more */

@@ -638,10 +638,8 @@ static void step_through(struct stepping *p, void (*seen)(struct stepping *))
 		life(p->live);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-		print_message("skipped: ptrace is not permitted here\n");
-		skip();
-	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		unit_skip("ptrace is not permitted here");
 	while (WIFSTOPPED(status)) {
 		int sig = WSTOPSIG(status), how = PTRACE_SINGLESTEP;
 
@@ -1758,11 +1756,8 @@ static void a_large_table_is_taken_over(void **state)
 	pid_t pid;
 
 	getrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_cur < N_LARGE * 3 / 2 + CONTRACT_FD_LIMIT) {
-		print_message("skipped: RLIMIT_NOFILE is %llu\n",
-			      (unsigned long long)limit.rlim_cur);
-		skip();
-	}
+	if (limit.rlim_cur < N_LARGE * 3 / 2 + CONTRACT_FD_LIMIT)
+		unit_skip("RLIMIT_NOFILE is %llu", (unsigned long long)limit.rlim_cur);
 	alone_start();
 	for (uint32_t n = 0; n < N_LARGE; n++) {
 		tree_name(name, sizeof(name), n);

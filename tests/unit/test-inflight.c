@@ -270,8 +270,7 @@ static struct ledger step_through(void (*body)(void),
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
 		driver_stop(&copy);
-		print_message("skipped: ptrace is not permitted here\n");
-		skip();
+		unit_skip("ptrace is not permitted here");
 	}
 	while (WIFSTOPPED(status)) {
 		int sig = WSTOPSIG(status);

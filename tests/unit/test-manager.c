@@ -7,10 +7,6 @@
  * Trusts:  nothing.
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +16,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cmocka.h>
 #include <systemd/sd-bus.h>
 
 #include "daemon/bus.h"
@@ -29,6 +24,7 @@
 #include "daemon/text.h"
 #include "devices/base/log.h"
 #include "devices/base/scope.h"
+#include "tests/unit/unit.h"
 
 #define TWO                                                                                        \
 	"{\"vm\": \"a\", \"devices\": {\"x\": {\"type\": \"blk\", \"path\": \"/nowhere/x\"}, "     \
@@ -343,10 +339,8 @@ static void the_changed_are_changed_and_the_missing_removed(void **state)
 	struct manager_spec spec = { f->event,	 f->dir,     f->dir,	  false,
 				     policy_dir, "/nowhere", on_happened, f };
 
-	if (!policy_dir) {
-		print_message("skipped: policies/ is not found from here\n");
-		skip();
-	}
+	if (!policy_dir)
+		unit_skip("policies/ is not found from here");
 	manager_free(f->manager);
 	bus_free(f->bus);
 	f->bus = NULL;
@@ -777,10 +771,8 @@ static void others_than_root_and_the_owner_may_only_look(void **state)
 	scope_free char *path = text_format("%s/bus", f->dir);
 	sd_bus *client;
 
-	if (geteuid() != 0) {
-		print_message("skipped: needs root to become somebody else\n");
-		skip();
-	}
+	if (geteuid() != 0)
+		unit_skip("needs root to become somebody else");
 	assert_int_equal(chmod(path, 0666), 0);
 	assert_int_equal(chmod(f->dir, 0755), 0);
 	/* Credentials are those of the moment of connecting. */

@@ -108,11 +108,10 @@ static void need_sandbox(void)
 {
 	if (geteuid() == 0 && !SANITIZED)
 		return;
-	print_message(
-		"skipped: sandboxes need root%s\n",
-		SANITIZED ? ", and a program without a sanitizer, whose own calls a filter refuses"
+	unit_skip("sandboxes need root%s",
+		  SANITIZED
+			  ? ", and a program without a sanitizer, whose own calls a filter refuses"
 			  : "");
-	skip();
 }
 
 /* vmdevd's loop, for some milliseconds. */
@@ -313,18 +312,18 @@ static void need_stack(void)
 
 	need_sandbox();
 	if (stack_check(&error) < 0) {
-		print_message("skipped: %s\n", error);
+		char why[128];
+
+		(void)snprintf(why, sizeof(why), "%s", error);
 		free(error);
-		skip();
+		unit_skip("%s", why);
 	}
 	if (unshare(CLONE_NEWNET) < 0 ||
 	    system("ip link set lo up && ip link add vt0 type veth peer name vt1 && "
 		   "ip addr add 10.88.0.1/24 dev vt0 && ip link set vt0 up && ip link set vt1 up "
 		   "&& "
-		   "ip route add default via 10.88.0.2") != 0) {
-		print_message("skipped: no network namespace\n");
-		skip();
-	}
+		   "ip route add default via 10.88.0.2") != 0)
+		unit_skip("no network namespace");
 }
 
 /* Who has the gateway's address? The stack answers. */

@@ -4,10 +4,6 @@
  * Runs in: the test, as any user, who is the service manager too.
  * Trusts:  nothing.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "daemon/notify.h"
+#include "tests/unit/unit.h"
 
 static unsigned n_devices;
 static bool is_stopping;

@@ -45,7 +45,7 @@ static int tear_down(void **unused)
 static void need_uring(void)
 {
 	if (!u.open)
-		skip();
+		unit_skip("this host has no io_uring");
 }
 
 static void queue(uint8_t opcode, uint64_t tag)
