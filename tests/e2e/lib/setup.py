@@ -18,7 +18,7 @@ PACKAGES = {
     'iproute2': 'networks of tests', 'iperf3': 'networks of tests', 'passt': 'user-mode networking', 'procps': 'tests',
     'dbus-daemon': 'the system bus of tests', 'libglib2.0-bin': 'the system bus of tests',
     'ethtool': 'networks of tests', 'binutils': 'checks', 'debian-archive-keyring': 'guests', 'ca-certificates': 'guests',
-    'qemu-system-x86': 'QEMU guests', 'qemu-system-common': 'benchmarks', 'qemu-utils': 'image locks',
+    'btrfs-progs': 'subvolumes in tests', 'qemu-system-x86': 'QEMU guests', 'qemu-system-common': 'benchmarks', 'qemu-utils': 'image locks',
 }
 
 
