@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "devices/base/fd.h"
@@ -17,7 +18,7 @@
 extern const char __start_vmdev_crash_points[] __attribute__((weak));
 extern const char __stop_vmdev_crash_points[] __attribute__((weak));
 
-enum { MAX_STEPS = 2 };
+enum { MAX_STEPS = 2, STALL_NS = 20000000 };
 
 /* One death. `hits` counts the passes of all steps, those of the first one first. */
 struct crash_step {
@@ -63,6 +64,15 @@ void crash_point(const char *name)
 					      __ATOMIC_RELAXED));
 	if (hits + 1 == step->until)
 		crash_die();
+}
+
+void crash_stall(const char *name)
+{
+	const struct timespec pause = { .tv_nsec = STALL_NS };
+	const char *at = getenv("VMDEV_STALL_AT");
+
+	if (at && strcmp(at, name) == 0)
+		nanosleep(&pause, NULL);
 }
 
 /* "NAME:COUNT" in text[0..len). */

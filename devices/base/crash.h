@@ -11,6 +11,9 @@
  * of crash_arm() provides, so that the point fires once over all generations of a worker. What
  * kills is kill(2): a sandbox in which a crash-point build is to die has to allow it and getpid(2)
  * there; where the filter traps them instead, the process dies of that.
+ *
+ * VMDEV_STALL_AT=NAME has whoever passes STALL_POINT(NAME) stand still for a while, so that what
+ * seldom happens between two steps does.
  */
 #pragma once
 
@@ -29,8 +32,13 @@
 		crash_point(crash_point_name_);                                                    \
 	} while (0)
 
+#define STALL_POINT(name) crash_stall(name)
+
 /* Kill this process if the name is the armed one and this is its pass. */
 void crash_point(const char *name);
+
+/* Sleep 20 ms if the name is that of VMDEV_STALL_AT. */
+void crash_stall(const char *name);
 
 /*
  * Read VMDEV_CRASH_AT and count in *shared_hits from now on; NULL disarms. Passes before the call
@@ -45,6 +53,7 @@ void crash_list(int fd);
 #else
 
 #define CRASH_POINT(name) ((void)0)
+#define STALL_POINT(name) ((void)0)
 
 static inline void crash_arm(uint32_t *shared_hits)
 {

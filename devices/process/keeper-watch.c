@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "devices/base/clock.h"
+#include "devices/base/crash.h"
 #include "devices/base/log.h"
 #include "devices/process/contract.h"
 
@@ -147,7 +148,7 @@ static uint64_t next_look_ns(const struct keeper *k)
 /*
  * Wait for a death, a signal, or the next look. seen: events, as before looking. Once the worker is
  * dying, only for one more of its threads: being woken for each takes processor time from the
- * others.
+ * others. Not at all if the last of them has died since they were looked at: no word would tell.
  */
 static void wait_for_event(struct keeper *k, uint32_t seen, bool dying)
 {
@@ -167,6 +168,8 @@ static void wait_for_event(struct keeper *k, uint32_t seen, bool dying)
 							   .uaddr = (uintptr_t)&k->threads[i].word,
 							   .flags = FUTEX_32 };
 	}
+	if (n == 1)
+		return;
 	if (until_ns > 0) {
 		until = (struct timespec){ .tv_sec = (time_t)(until_ns / 1000000000u),
 					   .tv_nsec = (long)(until_ns % 1000000000u) };
@@ -195,6 +198,7 @@ void keeper_await_death(struct keeper *k)
 		keeper_pass_stop_on();
 		if (all_threads_dead(k) || is_reaped(k))
 			return;
+		STALL_POINT("keeper.looked");
 		dying = any_thread_dead(k);
 		if (dying) {
 			kill(k->worker, SIGKILL);

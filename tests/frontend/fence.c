@@ -4,7 +4,7 @@
  * Runs in: a test program of its own, as root (it mounts FUSE). Trusts: nothing that the back-end
  *says.
  *
- *	frontend-fence --program=vmdev-blk [--without=vmdev-blk-nofence]
+ *	frontend-fence --program=vmdev-blk [--without=vmdev-blk-nofence] [--stalling=vmdev-blk-crash]
  *
  * The image is a file of slowfs.h, opened with O_DIRECT. A round:
  *
@@ -15,7 +15,9 @@
  *  4. When all of A has landed, the newer data have to be there.
  *
  * What has nothing to do with A does not wait for it: with A held again, in a file that is opened through the page
- * cache, whose writes go aside (devices/process/uring.h), a new read is answered before A has landed.
+ * cache, whose writes go aside (devices/process/uring.h), a new read is answered before A has landed. That is so after each of
+ * several deaths, none of which is over: the companion, of which I/O may be in the kernel for long, does not finish dying. With
+ * --stalling it is so even if all other threads die just after the keeper has looked at them.
  *
  * A back-end that resubmits without waiting answers A early and loses B when the first A lands. The
  *fence is that nothing of A is answered before the held request has landed, so it is counted how
@@ -27,6 +29,7 @@
 #include "tests/frontend/fill.h"
 #include "tests/frontend/slowfs.h"
 
+#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +38,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +50,7 @@ enum {
 	MANY_QUEUE_SIZE = 1024,
 	BLOCK = 4096,
 	DELAY_MS = 800,
+	N_BESIDE = 6, /* deaths while one write is held */
 	LONG_DELAY_MS =
 		4000, /* nothing is asserted of it but that it is not over before a read is */
 	SKIPPED = 77,
@@ -91,13 +97,10 @@ static double now_ms(void)
 	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-static void bed_open(struct bed *bed, const char *program, const char *cache, unsigned n_queues,
-		     uint16_t queue_size)
+static void bed_open(struct bed *bed, struct backend_spec back)
 {
-	struct fe_spec spec = { .n_queues = n_queues, .queue_size = queue_size };
-	struct backend_spec back = {
-		.program = program, .n_queues = n_queues, .queue_size = queue_size, .cache = cache
-	};
+	struct fe_spec spec = { .n_queues = back.n_queues,
+				.queue_size = (uint16_t)back.queue_size };
 	int r;
 
 	memset(bed, 0, sizeof(*bed));
@@ -116,7 +119,7 @@ static void bed_open(struct bed *bed, const char *program, const char *cache, un
 		backend_show_log(&bed->backend);
 		backend_done(&bed->backend);
 		slowfs_stop(&bed->fs);
-		errx(1, "%s: no session: %s", program, strerror(-r));
+		errx(1, "%s: no session: %s", back.program, strerror(-r));
 	}
 }
 
@@ -341,7 +344,7 @@ static struct result program_run(const char *program)
 	static struct bed bed;
 
 	printf("%s:\n", strrchr(program, '/') ? strrchr(program, '/') + 1 : program);
-	bed_open(&bed, program, "none", 2, 0);
+	bed_open(&bed, (struct backend_spec){ .program = program, .cache = "none", .n_queues = 2 });
 	rounds_run(&bed, rounds, sizeof(rounds) / sizeof(*rounds), &sum);
 	bed_close(&bed);
 	return sum;
@@ -352,7 +355,10 @@ static struct result many_run(const char *program)
 	struct result sum = {};
 	static struct bed bed;
 
-	bed_open(&bed, program, "none", 1, MANY_QUEUE_SIZE);
+	bed_open(&bed, (struct backend_spec){ .program = program,
+					      .cache = "none",
+					      .n_queues = 1,
+					      .queue_size = MANY_QUEUE_SIZE });
 	rounds_run(&bed, many_rounds, sizeof(many_rounds) / sizeof(*many_rounds), &sum);
 	/* A successor might not bear a completion that it does not know. */
 	if (backend_log_has(&bed.backend, "died of signal")) {
@@ -370,8 +376,10 @@ static bool read_is_answered(struct bed *bed)
 	double until = now_ms() + 20000;
 	struct fe_used used;
 
-	fe_blk_init(&r->b, &bed->fe.mem);
-	r->buf = fe_memory_alloc(&bed->fe.mem, BLOCK, BLOCK);
+	if (!r->buf) {
+		fe_blk_init(&r->b, &bed->fe.mem);
+		r->buf = fe_memory_alloc(&bed->fe.mem, BLOCK, BLOCK);
+	}
 	r->q = a->q;
 	r->b.user = r;
 	r->sector = IMAGE_LEN / 2 / 512;
@@ -385,18 +393,78 @@ static bool read_is_answered(struct bed *bed)
 	       bed->fs.control->n_held > 0;
 }
 
-static bool beside_run(const char *program)
+static bool is_companion(const char *task)
 {
+	char path[320], name[32] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/comm", task);
+	f = fopen(path, "re");
+	if (f && !fgets(name, sizeof(name), f))
+		name[0] = 0;
+	if (f)
+		fclose(f);
+	return strcmp(name, "vmdev-aside\n") == 0;
+}
+
+/* The worker's companion will not finish dying until it is let go. */
+static pid_t hold_companion(pid_t worker)
+{
+	char path[300];
+	pid_t held = 0;
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", worker);
+	dir = opendir(path);
+	while (dir && !held && (e = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%s", worker, e->d_name);
+		if (is_companion(path))
+			held = (pid_t)atoi(e->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	if (!held || ptrace(PTRACE_SEIZE, held, NULL, (void *)PTRACE_O_TRACEEXIT) < 0)
+		err(1, "the companion cannot be held");
+	return held;
+}
+
+static void let_go(pid_t companion)
+{
+	if (waitpid(companion, NULL, __WALL) == companion)
+		ptrace(PTRACE_DETACH, companion, NULL, NULL);
+}
+
+/* Nobody waits for the rest of a worker whose main and I/O threads are dead. */
+static bool recovers_beside(struct bed *bed)
+{
+	pid_t worker = backend_worker_await(bed->backend.pid, bed->killed, 2000);
+	pid_t companion = hold_companion(worker);
+	bool beside;
+
+	kill_worker(bed);
+	beside = read_is_answered(bed);
+	let_go(companion);
+	return beside;
+}
+
+/* stalls: the build with crash points, whose keeper stands still between two looks. */
+static bool beside_run(const char *program, bool stalls)
+{
+	static const char *const env[] = { "VMDEV_STALL_AT=keeper.looked", NULL };
 	static const struct round_spec spec = { "one write through the page cache",
 						VIRTIO_BLK_T_OUT, 1, 1, LONG_DELAY_MS };
 	struct result result = {};
 	static struct bed bed;
-	bool beside;
+	bool beside = true;
 
-	bed_open(&bed, program, "writeback", 1, 0);
+	bed_open(&bed, (struct backend_spec){ .program = program,
+					      .cache = "writeback",
+					      .n_queues = 1,
+					      .env = stalls ? env : NULL });
 	submit_held(&bed, &spec);
-	kill_worker(&bed);
-	beside = read_is_answered(&bed);
+	for (int i = 0; beside && i < N_BESIDE; i++)
+		beside = recovers_beside(&bed);
 	while (beside && (bed.fs.control->n_held > 0 || !bed.requests[0].second)) {
 		reap(&bed, &spec, &result);
 		usleep(500);
@@ -409,8 +477,9 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "program", required_argument, NULL, 'p' },
 						 { "without", required_argument, NULL, 'w' },
+						 { "stalling", required_argument, NULL, 's' },
 						 {} };
-	const char *program = NULL, *without = NULL;
+	const char *program = NULL, *without = NULL, *stalling = NULL;
 	struct result with_fence, many, no_fence = {};
 	bool beside;
 	int c;
@@ -420,14 +489,17 @@ int main(int argc, char **argv)
 			program = optarg;
 		else if (c == 'w')
 			without = optarg;
+		else if (c == 's')
+			stalling = optarg;
 		else
 			return 2;
 	if (!program)
-		errx(2, "usage: frontend-fence --program=PATH [--without=PATH]");
+		errx(2, "usage: frontend-fence --program=PATH [--without=PATH] "
+			"[--stalling=PATH]");
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	with_fence = program_run(program);
 	many = many_run(program);
-	beside = beside_run(program);
+	beside = beside_run(program, false) && (!stalling || beside_run(stalling, true));
 	if (without)
 		no_fence = program_run(without);
 	if (with_fence.n_early || with_fence.n_corrupt || with_fence.n_errors)
