@@ -158,7 +158,8 @@ enum session_verdict config_get(struct request *r)
 	answer.offset = offset;
 	answer.size = len;
 	have = offset < d->config_len ? d->config_len - offset : 0;
-	d->ops->config_read(d, r->next, offset, len < have ? len : have, answer.bytes);
+	if (have > 0)
+		d->ops->config_read(d, r->next, offset, len < have ? len : have, answer.bytes);
 	request_answer(r, &answer, PROTO_CONFIG_HEADER_LEN + len);
 	return SESSION_OK;
 }
