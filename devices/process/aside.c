@@ -17,17 +17,18 @@
 enum {
 	STACK_LEN = 64 << 10,
 	RETRY_NS = 1000000,
-	SHUT_OUT_PART_NS = 100000000,
 	LOOK_MIN_NS = 2000,
 	LOOK_MAX_NS = 50000, /* the longest look for a hand-over before sleeping */
-	SHUT_OUT_PARTS =
-		200, /* 20 s: a companion that was submitting may have an fsync to wait for */
 };
+
+/* A companion that was submitting may have an fsync to wait for. */
+#define SHUT_OUT_NS UINT64_C(20000000000)
 
 static struct {
 	struct state *state;
 	uint32_t generation;
 	uint32_t slot;
+	uint64_t closed_ns; /* when the gate was closed to earlier ones */
 	struct uring *urings[CONTRACT_MAX_THREADS];
 	uint32_t n;
 	uint32_t rounds;   /* futex: hand-overs so far */
@@ -36,22 +37,11 @@ static struct {
 	uint32_t prepared; /* futex: 1 + the errno of the companion's start, 0 before that */
 } aside;
 
-/*
- * Wait for the companion that was submitting; bounded, for a predecessor can have written anything.
- */
-static bool await_companion(const struct state_thread *old)
+static bool is_gone(const struct state_thread *old)
 {
-	const struct timespec part = { .tv_nsec = SHUT_OUT_PART_NS };
+	uint32_t word = __atomic_load_n(&old->word, __ATOMIC_ACQUIRE);
 
-	for (int i = 0; i < SHUT_OUT_PARTS; i++) {
-		uint32_t word = __atomic_load_n(&old->word, __ATOMIC_ACQUIRE);
-
-		if (word == 0 || (word & FUTEX_OWNER_DIED))
-			return true;
-		/* The kernel wakes one waiter of the word when its thread dies. */
-		syscall(SYS_futex, &old->word, FUTEX_WAIT, word, &part, NULL, 0);
-	}
-	return false;
+	return word == 0 || (word & FUTEX_OWNER_DIED);
 }
 
 /*
@@ -69,23 +59,33 @@ static uint32_t choose_slot(const struct state_aside *s)
 	return slot;
 }
 
+void aside_close_gate(struct state *state)
+{
+	aside.generation = state->generation;
+	aside.closed_ns = clock_now_ns();
+	__atomic_store_n(&state->aside.gate, aside.generation, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	state->aside.last = aside.slot;
+}
+
 /* Whoever is seen busy after the gate has been closed was so before. */
-bool aside_shut_out(struct state *state)
+bool aside_is_shut_out(struct state *state)
 {
 	struct state_aside *s = &state->aside;
 
-	aside.generation = state->generation;
-	__atomic_store_n(&s->gate, aside.generation, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	s->last = aside.slot;
 	for (uint32_t i = 0; i < STATE_COMPANIONS; i++) {
 		if (i == aside.slot || !__atomic_load_n(&s->busy[i], __ATOMIC_SEQ_CST))
 			continue;
-		if (!await_companion(&s->thread[i]))
+		if (!is_gone(&s->thread[i]))
 			return false;
 		__atomic_store_n(&s->busy[i], 0, __ATOMIC_SEQ_CST);
 	}
 	return true;
+}
+
+bool aside_shutting_out_fails(void)
+{
+	return clock_now_ns() - aside.closed_ns > SHUT_OUT_NS;
 }
 
 /* Submit what is there. False: the kernel would not take all of it now. */
@@ -156,7 +156,7 @@ static _Noreturn void serve(void)
 		uint64_t asleep;
 
 		for (uint32_t i = 0; i < aside.n; i++)
-			if (aside.urings[i]->open)
+			if (__atomic_load_n(&aside.urings[i]->open, __ATOMIC_ACQUIRE))
 				all = enter(aside.urings[i]) && all;
 		if (look(seen))
 			continue;

@@ -14,14 +14,15 @@
  * on another processor (blk/share.h). So that this costs no wake-up each time, it looks for the
  * next hand-over for a moment before it sleeps, if that has paid off lately: 50 us at most.
  *
- * Invariant: after aside_shut_out() no request of an earlier generation enters the kernel any more,
- * so that the SQ heads of the second rings are final (process/uring.h, 2). The companion of a
+ * Invariant: once aside_is_shut_out() no request of an earlier generation enters the kernel any
+ * more, so that the SQ heads of the second rings are final (process/uring.h, 2). The companion of a
  * killed worker may still run for an instant, or be inside io_uring_enter:
  *
  *	companion:  busy = 1;  full barrier;  gate == my generation? enter : not;  busy = 0
- *	successor:  gate = new generation;  full barrier;  busy == 0? go on : wait for its death
+ *	successor:  gate = new generation;  full barrier;  busy == 0? shut out : once it is dead
  *
- * Either the companion sees the new gate, or the successor sees it busy.
+ * Either the companion sees the new gate, or the successor sees it busy. That death may take as
+ * long as what it has submitted: only what is for the second rings waits for it.
  *
  * The successor's own companion has started before that, perhaps while the predecessor's is at work
  * (standby.h). There are four slots in state, and it takes one that is neither busy, nor the last
@@ -43,12 +44,15 @@
  */
 int aside_start(struct state *state, struct uring *const *urings, uint32_t n);
 
+/* When the predecessor is dead: the gate is closed to earlier companions. */
+void aside_close_gate(struct state *state);
+
 /*
- * When the predecessor is dead and before any second ring is taken over: the gate is closed to
- * earlier companions, they submit nothing more. False: one that was submitting has not died in 20
- * s.
+ * I/O threads, before they go on with a second ring: has every companion that was submitting as the
+ * gate was closed died? _fails: it has not for 20 s. (A predecessor can have written anything.)
  */
-bool aside_shut_out(struct state *state);
+bool aside_is_shut_out(struct state *state);
+bool aside_shutting_out_fails(void);
 
 /* Wait until the companion is ready to be confined. 0 or a negative errno. */
 int aside_await(void);

@@ -3,6 +3,8 @@
 
 #include "devices/base/crash.h"
 #include "devices/base/log.h"
+#include "devices/process/aside.h"
+#include "devices/process/fault.h"
 #include "devices/process/worker.h"
 
 enum {
@@ -88,10 +90,24 @@ uint32_t thread_resubmit(struct thread *t)
 	return n;
 }
 
+/* Once no earlier companion submits to it. */
+static void take_aside_over(struct thread *t)
+{
+	if (aside_is_shut_out(t->state)) {
+		CRASH_POINT("thread.aside_shut_out");
+		uring_go_on(&t->aside);
+	} else if (aside_shutting_out_fails()) {
+		log_error("an earlier worker's companion does not die");
+		fault_leave(t->state, STATE_END_STATE);
+	}
+}
+
 /* Take what this ring has of the dead worker's. True: that was all. */
 static bool has_drained(struct thread *t, struct uring *u)
 {
 	thread_reap_ring(t, u);
+	if (u->mapped)
+		return false;
 #ifndef VMDEV_NO_FENCE
 	if (uring_owed(u) > 0)
 		return false;
@@ -106,6 +122,8 @@ static bool has_drained(struct thread *t, struct uring *u)
 
 bool thread_pass_fence(struct thread *t)
 {
+	if (t->aside.mapped)
+		take_aside_over(t);
 	if (t->aside_fenced)
 		uring_flush_overflow(&t->aside);
 	if (t->aside_fenced && has_drained(t, &t->aside)) {

@@ -6,8 +6,8 @@
 #include "devices/base/clock.h"
 
 enum {
-	RETRY_MS =
-		1, /* when the kernel refused a submission for now, and for rings without a kick */
+	RETRY_MS = 1, /* when the kernel refused a submission for now, for rings without a kick, and
+		      until an earlier companion is dead */
 	POLL_MAX_NS = 50000, /* the longest look for work before sleeping */
 	POLL_MIN_NS = 1000,
 	NS_PER_MS = 1000000,
@@ -36,7 +36,7 @@ static bool arm(struct thread *t)
 
 static int sleep_ms(const struct thread *t)
 {
-	if (t->uring.n_queued > 0 || t->n_polled > 0)
+	if (t->uring.n_queued > 0 || t->n_polled > 0 || t->aside.mapped)
 		return RETRY_MS;
 	if (t->retry_ns > 0)
 		return (int)(t->retry_ns / NS_PER_MS) + 1;

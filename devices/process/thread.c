@@ -195,9 +195,7 @@ static int map_uring(const struct ring_place *p)
 	return uring_map(p->uring, p->fd, p->spec, &p->saved->params);
 }
 
-/*
- * A new one, or the last worker's, of which nothing is on its way any more but what it has taken.
- */
+/* A new one, or the last worker's, of which the kernel may still have what it has taken. */
 static int open_uring(struct thread *t, const struct ring_place *p)
 {
 	struct epoll_event ev = { .events = EPOLLIN };
@@ -205,9 +203,11 @@ static int open_uring(struct thread *t, const struct ring_place *p)
 
 	if (!p->spec)
 		return 0;
-	if (p->uring->mapped) {
+	if (p->uring->mapped && p->uring == &t->aside) {
+		t->aside_fenced = true; /* whoever submits to it may not be dead: thread-resume.c */
+	} else if (p->uring->mapped) {
 		uring_go_on(p->uring);
-		*(p->uring == &t->aside ? &t->aside_fenced : &t->fenced) = true;
+		t->fenced = true;
 	} else {
 		r = uring_create(p->uring, p->fd, p->spec, &p->saved->params);
 		if (r == 0)

@@ -128,6 +128,21 @@ static bool params_ok(const struct io_uring_params *p, const struct uring_spec *
 	return true;
 }
 
+/* The other worker's SQ is left alone: what is prepared meanwhile goes elsewhere. */
+static int prepare_elsewhere(struct uring *u)
+{
+	struct io_uring_sq *sq = &u->ring.sq;
+	void *sqes = mmap(NULL, sq->ring_entries * sizeof(*sq->sqes), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (sqes == MAP_FAILED)
+		return -errno;
+	u->theirs = *sq;
+	sq->sqes = sqes;
+	sq->khead = &u->none_taken;
+	return 0;
+}
+
 int uring_map(struct uring *u, int fd, const struct uring_spec *spec,
 	      const struct io_uring_params *params)
 {
@@ -147,21 +162,30 @@ int uring_map(struct uring *u, int fd, const struct uring_spec *spec,
 	u->ring.cq.ring_mask = p.cq_entries - 1;
 	u->ring.cq.ring_entries = p.cq_entries;
 	u->sqe_flags = flags_of(spec);
-	u->mapped = true;
-	return 0;
+	r = prepare_elsewhere(u);
+	u->mapped = r == 0;
+	return r;
 }
 
-/* What was prepared but not taken will be prepared anew. */
+/* What the other worker prepared and the kernel has not taken will be prepared anew. */
 void uring_go_on(struct uring *u)
 {
 	struct io_uring_sq *sq = &u->ring.sq;
+	const struct io_uring_sqe *ours = sq->sqes;
+	uint32_t n_ours = u->mapped ? sq->sqe_tail : 0;
 
+	if (u->mapped)
+		*sq = u->theirs;
 	sq->sqe_head = sq->sqe_tail = __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
 	for (uint32_t i = 0; i < sq->ring_entries; i++)
 		sq->array[i] = i;
 	__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
+	for (uint32_t i = 0; i < n_ours; i++)
+		sq->sqes[sq->sqe_tail++ & sq->ring_mask] = ours[i];
+	u->n_queued = n_ours;
 	u->mapped = false;
-	u->open = true;
+	/* The companion looks at it, too. */
+	__atomic_store_n(&u->open, true, __ATOMIC_RELEASE);
 }
 
 int uring_take_over(struct uring *u, int fd, const struct uring_spec *spec,
@@ -232,7 +256,7 @@ void uring_flush(struct uring *u)
 
 void uring_flush_overflow(struct uring *u)
 {
-	if (u->open && io_uring_cq_has_overflow(&u->ring))
+	if ((u->open || u->mapped) && io_uring_cq_has_overflow(&u->ring))
 		io_uring_get_events(&u->ring);
 }
 
@@ -241,7 +265,7 @@ uint32_t uring_peek(struct uring *u, struct uring_completion *ret, uint32_t max)
 	const struct io_uring_cq *cq = &u->ring.cq;
 	uint32_t head, tail, mask, n;
 
-	if (!u->open)
+	if (!u->open && !u->mapped)
 		return 0;
 	head = *cq->khead;
 	tail = __atomic_load_n(cq->ktail, __ATOMIC_ACQUIRE);

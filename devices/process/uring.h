@@ -17,7 +17,8 @@
  *     counted in "dropped".
  *  2. The SQ head is stored before io_uring_enter returns, and a kill takes effect only then: when
  *     the thread's robust futex reports its death, the head is final. (Second rings are submitted
- *     by another thread, whose death is not waited for: aside_shut_out() makes theirs final.)
+ *     by another thread, whose death is not waited for: theirs is final when that one is shut out,
+ *     aside_is_shut_out(). Until then the ring is mapped, not open.)
  *  3. Completions of a dead task are posted by the kernel's fall-back work for plain and
  *     COOP_TASKRUN rings. Not for DEFER_TASKRUN, and SINGLE_ISSUER refuses the successor: neither
  *     is used. SQPOLL is not used.
@@ -46,10 +47,12 @@
 
 struct uring {
 	struct io_uring ring;
-	bool mapped; /* it is another worker's still; nothing of it is looked at */
+	bool mapped; /* another worker may submit to it still; its completions can be taken */
 	bool open;
-	uint8_t sqe_flags; /* of every entry */
-	uint32_t n_queued; /* prepared, not yet submitted */
+	struct io_uring_sq theirs; /* while it is mapped: its SQ; ring.sq has what is prepared */
+	uint32_t none_taken;	   /* the head of that, 0 */
+	uint8_t sqe_flags;	   /* of every entry */
+	uint32_t n_queued;	   /* prepared, not yet submitted */
 };
 
 struct uring_spec {
@@ -85,8 +88,9 @@ int uring_take_over(struct uring *u, int fd, const struct uring_spec *spec,
 		    const struct io_uring_params *params);
 
 /*
- * The same in two steps, the first while the other worker lives: map its ring, and later, when it
- * is dead, go on with it.
+ * The same in two steps, the first while the other worker lives: map its ring, and later, when
+ * nobody submits to it any more, go on with it. Entries that are prepared in between, in memory of
+ * our own, are kept. (For a ring that is open: what was prepared and not taken is forgotten.)
  */
 int uring_map(struct uring *u, int fd, const struct uring_spec *spec,
 	      const struct io_uring_params *params);

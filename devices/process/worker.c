@@ -204,8 +204,7 @@ static void take_over(struct worker *w)
 	if (!w->state->session_over)
 		load_session(w);
 	worker_begin_loop(w);
-	if (!aside_shut_out(w->state))
-		fault_leave(w->state, STATE_END_STATE);
+	aside_close_gate(w->state);
 	worker_open_threads(w);
 }
 

@@ -15,8 +15,8 @@
  *  5. Fault handlers. Requests that were in hand when the last worker faulted become suspects. The
  *     model looks at its part of the state.
  *  6. The session is loaded: guest memory mapped, leftovers of the last worker closed (sweep.h).
- *  7. The last worker's companion is shut out; then each thread's two rings are opened, or taken
- *     over.
+ *  7. The gate is closed to the last worker's companion. Each thread's two rings are opened, or the
+ *     first one is taken over; the second one is by the thread, when that companion is shut out.
  *  8. Confined: the worker's filter on all threads.
  *  9. Rings attached, while the threads wait; then these are released: fence, resubmit, serve.
  * 10. The main thread serves the socket until the session ends; then it drains and leaves.

@@ -16,7 +16,8 @@
  *
  * What has nothing to do with A does not wait for it: with A held again, in a file that is opened through the page
  * cache, whose writes go aside (devices/process/uring.h), a new read is answered before A has landed. That is so after each of
- * several deaths, none of which is over: the companion, of which I/O may be in the kernel for long, does not finish dying. With
+ * several deaths, none of which is over: the companion, of which I/O may be in the kernel for long, does not finish dying; be it
+ * that it was just about to submit something. With
  * --stalling it is so even if all other threads die just after the keeper has looked at them.
  *
  * A back-end that resubmits without waiting answers A early and loses B when the first A lands. The
@@ -39,6 +40,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -130,6 +133,18 @@ static void bed_close(struct bed *bed)
 	slowfs_stop(&bed->fs);
 }
 
+static void request_prepare(struct bed *bed, struct request *r, struct fe_queue *q, unsigned block)
+{
+	if (!r->buf) {
+		fe_blk_init(&r->b, &bed->fe.mem);
+		r->buf = fe_memory_alloc(&bed->fe.mem, BLOCK, BLOCK);
+	}
+	r->q = q;
+	r->b.user = r;
+	r->sector = (uint64_t)block * (BLOCK / 512);
+	r->second = false;
+}
+
 static void request_submit(struct request *r, uint32_t type)
 {
 	struct fe_sg sg = { r->buf, BLOCK };
@@ -159,14 +174,7 @@ static void submit_held(struct bed *bed, const struct round_spec *spec)
 		c->n_reads_to_delay = (int)spec->n_requests;
 	for (i = 0; i < spec->n_requests; i++) {
 		r = &bed->requests[i];
-		if (!r->buf) {
-			fe_blk_init(&r->b, &bed->fe.mem);
-			r->buf = fe_memory_alloc(&bed->fe.mem, BLOCK, BLOCK);
-		}
-		r->q = &bed->fe.queues[i % bed->fe.n_queues];
-		r->b.user = r;
-		r->sector = i * (BLOCK / 512);
-		r->second = false;
+		request_prepare(bed, r, &bed->fe.queues[i % bed->fe.n_queues], i);
 		fill_pattern(r->buf, BLOCK, i, 'A');
 		request_submit(r, spec->type);
 	}
@@ -369,28 +377,21 @@ static struct result many_run(const char *program)
 	return sum;
 }
 
-/* A new read of another place, on the queue of the write that is held. True: it was answered meanwhile. */
+/* A new read of another place, on the queue that writes go to. True: it is answered before them. */
 static bool read_is_answered(struct bed *bed)
 {
-	struct request *a = &bed->requests[0], *r = &bed->requests[1];
+	struct request *r = &bed->requests[1];
 	double until = now_ms() + 20000;
 	struct fe_used used;
 
-	if (!r->buf) {
-		fe_blk_init(&r->b, &bed->fe.mem);
-		r->buf = fe_memory_alloc(&bed->fe.mem, BLOCK, BLOCK);
-	}
-	r->q = a->q;
-	r->b.user = r;
-	r->sector = IMAGE_LEN / 2 / 512;
+	request_prepare(bed, r, &bed->fe.queues[0], IMAGE_LEN / 2 / BLOCK);
 	request_submit(r, VIRTIO_BLK_T_IN);
 	while (!fe_queue_pop(r->q, &used)) {
 		if (now_ms() > until)
 			errx(1, "nothing is answered");
 		usleep(200);
 	}
-	return ((struct fe_blk *)used.user)->user == r && *r->b.status == VIRTIO_BLK_S_OK &&
-	       bed->fs.control->n_held > 0;
+	return ((struct fe_blk *)used.user)->user == r && *r->b.status == VIRTIO_BLK_S_OK;
 }
 
 static bool is_companion(const char *task)
@@ -424,9 +425,36 @@ static pid_t hold_companion(pid_t worker)
 	}
 	if (dir)
 		closedir(dir);
-	if (!held || ptrace(PTRACE_SEIZE, held, NULL, (void *)PTRACE_O_TRACEEXIT) < 0)
+	if (!held || ptrace(PTRACE_SEIZE, held, NULL,
+			    (void *)(PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD)) < 0)
 		err(1, "the companion cannot be held");
 	return held;
+}
+
+static bool enters_ring(pid_t companion)
+{
+	struct user_regs_struct regs;
+
+	return ptrace(PTRACE_GETREGS, companion, NULL, &regs) == 0 &&
+	       regs.orig_rax == SYS_io_uring_enter;
+}
+
+/* It has a request in hand, and the kernel has not taken that. */
+static void catch_submitting(struct bed *bed, pid_t companion)
+{
+	struct request *w = &bed->requests[2];
+
+	ptrace(PTRACE_INTERRUPT, companion, NULL, NULL);
+	if (waitpid(companion, NULL, __WALL) != companion)
+		err(1, "the companion does not stop");
+	request_prepare(bed, w, &bed->fe.queues[0], 2);
+	fill_pattern(w->buf, BLOCK, 2, 'A');
+	request_submit(w, VIRTIO_BLK_T_OUT);
+	do {
+		ptrace(PTRACE_SYSCALL, companion, NULL, NULL);
+		if (waitpid(companion, NULL, __WALL) != companion)
+			err(1, "the companion is lost");
+	} while (!enters_ring(companion));
 }
 
 static void let_go(pid_t companion)
@@ -436,12 +464,14 @@ static void let_go(pid_t companion)
 }
 
 /* Nobody waits for the rest of a worker whose main and I/O threads are dead. */
-static bool recovers_beside(struct bed *bed)
+static bool recovers_beside(struct bed *bed, bool submitting)
 {
 	pid_t worker = backend_worker_await(bed->backend.pid, bed->killed, 2000);
 	pid_t companion = hold_companion(worker);
 	bool beside;
 
+	if (submitting)
+		catch_submitting(bed, companion);
 	kill_worker(bed);
 	beside = read_is_answered(bed);
 	let_go(companion);
@@ -456,15 +486,18 @@ static bool beside_run(const char *program, bool stalls)
 						VIRTIO_BLK_T_OUT, 1, 1, LONG_DELAY_MS };
 	struct result result = {};
 	static struct bed bed;
-	bool beside = true;
+	bool beside;
 
 	bed_open(&bed, (struct backend_spec){ .program = program,
 					      .cache = "writeback",
 					      .n_queues = 1,
 					      .env = stalls ? env : NULL });
+	beside = recovers_beside(&bed, true);
+	while (beside && reap(&bed, &spec, &result) == 0)
+		usleep(500);
 	submit_held(&bed, &spec);
 	for (int i = 0; beside && i < N_BESIDE; i++)
-		beside = recovers_beside(&bed);
+		beside = recovers_beside(&bed, false) && bed.fs.control->n_held > 0;
 	while (beside && (bed.fs.control->n_held > 0 || !bed.requests[0].second)) {
 		reap(&bed, &spec, &result);
 		usleep(500);
