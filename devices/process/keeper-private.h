@@ -40,6 +40,7 @@ struct keeper {
 	uint64_t stop_ns;  /* since when the worker is to leave; 0: it is not */
 	bool overdue;	   /* it has not left, and was killed */
 	bool only_drains;  /* it was started to do nothing but that */
+	uint64_t still_ns; /* since when a signal has it stand still (SIGSTOP); 0: it does not */
 	uint32_t beats[STATE_THREADS];
 	uint64_t beat_ns[STATE_THREADS];
 };

@@ -116,9 +116,18 @@ void keeper_end_standby(struct keeper *k)
 	standby_end();
 }
 
-static bool standby_there(const struct keeper *k)
+/* One that somebody has stopped would not notice its turn. */
+static bool standby_there(struct keeper *k)
 {
-	return k->standby > 0 && waitpid(k->standby, NULL, WNOHANG) == 0;
+	int status = 0;
+
+	if (k->standby == 0)
+		return false;
+	if (waitpid(k->standby, &status, WNOHANG | WUNTRACED) == 0)
+		return true;
+	if (WIFSTOPPED(status))
+		keeper_end_standby(k);
+	return false;
 }
 
 static pid_t next_worker(struct keeper *k, uint32_t generation)
@@ -152,7 +161,7 @@ int keeper_start_worker(struct keeper *k)
 	k->reaped = false;
 	k->overdue = false;
 	k->turn_ns = clock_now_ns();
-	k->stop_ns = 0;
+	k->stop_ns = k->still_ns = 0;
 	k->only_drains = k->state->session_over == STATE_END_STOPPED;
 	k->fresh = false;
 	k->renew_ns = k->turn_ns + KEEPER_RENEW_AFTER_NS;

@@ -68,12 +68,41 @@ static void watch_start(struct keeper *k, uint64_t now)
 	k->turn_ns = now; /* dying takes a while */
 }
 
+/*
+ * A worker that somebody has stopped (SIGSTOP) makes no progress either, but a thread of it that
+ * waits for work looks as if it went on waiting.
+ */
+static void see_stop(struct keeper *k, uint64_t now)
+{
+	int status;
+
+	if (waitpid(k->worker, &status, WNOHANG | WUNTRACED | WCONTINUED) != k->worker)
+		return;
+	k->still_ns = WIFSTOPPED(status) ? now : 0;
+	k->reaped = !WIFSTOPPED(status) && !WIFCONTINUED(status);
+}
+
+static bool stands_still(const struct keeper *k, uint64_t now)
+{
+	return k->still_ns > 0 && now - k->still_ns >= k->options->hang_timeout_ns;
+}
+
 static void watchdog(struct keeper *k)
 {
 	uint64_t now = clock_now_ns();
 
 	if (k->options->hang_timeout_ns == 0)
 		return;
+	see_stop(k, now);
+	if (k->reaped)
+		return;
+	if (stands_still(k, now)) {
+		log_error("the worker stands still: killed");
+		k->state->fault = (struct state_fault){ .signo = SIGKILL };
+		kill(k->worker, SIGKILL);
+		k->still_ns = 0;
+		return;
+	}
 	if (!k->state->ready) {
 		watch_start(k, now);
 		return;

@@ -167,7 +167,10 @@ void keeper_renew_ahead(struct keeper *k)
 
 	if (k->renew_ns == 0 || now < k->renew_ns)
 		return;
-	k->renew_ns = k->state->ready || k->stop_ns > 0 ? 0 : now + KEEPER_RENEW_AFTER_NS;
+	/* Who begins anew knows nothing of a stop. */
+	k->renew_ns = (k->state->ready && k->still_ns == 0) || k->stop_ns > 0
+			      ? 0
+			      : now + KEEPER_RENEW_AFTER_NS;
 	if (k->renew_ns > 0 || k->stop_ns > 0)
 		return;
 	if (!k->fresh)

@@ -826,6 +826,31 @@ static void a_worker_that_does_not_leave_holds_up_no_stop(struct claim_context *
 	expect_ok(fe_await_gone(&x->fe, 5000));
 }
 
+/* Though it has nothing to do when it is stopped, and so does not look as if it hung. */
+static void a_worker_that_stands_still_is_replaced(struct claim_context *x)
+{
+	const char *args[] = { "--hang-timeout=400000", NULL };
+	struct backend_spec spec = writeback;
+	pid_t worker;
+
+	spec.program = x->program;
+	spec.args = args;
+	expect_ok(backend_start(&x->backend, &spec));
+	claim_begin(x, &everything);
+	work_once(x);
+	worker = backend_worker(x->backend.pid);
+	expect_is(kill(worker, SIGSTOP), 0);
+	usleep(100000);
+	expect_is(kill(worker, SIGCONT), 0);
+	usleep(700000);
+	expect_is(backend_worker(x->backend.pid), worker);
+	expect_is(kill(worker, SIGSTOP), 0);
+	work_once(x);
+	expect(backend_worker(x->backend.pid) != worker, "it is still there");
+	expect(backend_log_has(&x->backend, "stands still"), "nothing is said of it");
+	expect(!fe_gone(&x->fe), "the connection is gone");
+}
+
 /* The kernel lets go of what I/O rings have used only some time after the program. */
 static void the_image_is_free_as_soon_as_the_program_has_ended(struct claim_context *x)
 {
@@ -920,6 +945,7 @@ static const struct claim claims[] = {
 	ALONE(sigterm_ends_it_with_exit_0),
 	ALONE(a_log_that_nobody_reads_stops_nothing),
 	ALONE(a_worker_that_does_not_leave_holds_up_no_stop),
+	ALONE(a_worker_that_stands_still_is_replaced),
 	ALONE(the_image_is_free_as_soon_as_the_program_has_ended),
 	ALONE(an_inherited_connection_is_served),
 };

@@ -10,6 +10,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -233,12 +235,31 @@ static void one_that_hangs_when_its_turn_comes_is_replaced(struct claim_context 
 	work(x);
 	standby = await_standby(x, 0);
 	worker = worker_of(x);
-	kill(standby, SIGSTOP);
+	/* A tracer's stop, of which the keeper is not told. */
+	expect_is(ptrace(PTRACE_SEIZE, standby, NULL, NULL), 0);
+	expect_is(ptrace(PTRACE_INTERRUPT, standby, NULL, NULL), 0);
+	expect_is(waitpid(standby, NULL, __WALL), standby);
 	kill_worker(worker);
 	work(x);
 	expect(!fe_gone(&x->fe), "the connection is gone");
 	expect(backend_log_has(&x->backend, "is not ready"), "nothing is said of it");
 	expect(worker_of(x) != standby, "it is still there");
+}
+
+static void one_that_is_stopped_is_not_given_its_turn(struct claim_context *x)
+{
+	pid_t standby, worker;
+
+	claim_begin(x, &two);
+	work(x);
+	standby = await_standby(x, 0);
+	worker = worker_of(x);
+	kill(standby, SIGSTOP);
+	kill_worker(worker);
+	work(x);
+	expect(!backend_log_has(&x->backend, "is not ready"), "it was waited for");
+	expect(worker_of(x) != standby, "it is still there");
+	expect(!fe_gone(&x->fe), "the connection is gone");
 }
 
 /* A page that is shared and anonymous is shown as a file of this name. */
@@ -315,6 +336,7 @@ static const struct claim claims[] = {
 	C(the_next_session_has_another),
 	{ "one_that_hangs_when_its_turn_comes_is_replaced",
 	  one_that_hangs_when_its_turn_comes_is_replaced, &impatient },
+	C(one_that_is_stopped_is_not_given_its_turn),
 	{ "it_ends_with_the_keeper", it_ends_with_the_keeper, NULL },
 };
 
