@@ -14,6 +14,8 @@
  *write of B to the same sector, or, for a read, newer data in the same guest memory.
  *  4. When all of A has landed, the newer data have to be there.
  *
+ * If the keeper dies with the worker, there is no fence but the image's lock, which the requests hold.
+ *
  * What has nothing to do with A does not wait for it: with A held again, in a file that is opened through the page
  * cache, whose writes go aside (devices/process/uring.h), a new read is answered before A has landed. That is so after each of
  * several deaths, none of which is over: the companion, of which I/O may be in the kernel for long, does not finish dying; be it
@@ -394,6 +396,35 @@ static bool read_is_answered(struct bed *bed)
 	return ((struct fe_blk *)used.user)->user == r && *r->b.status == VIRTIO_BLK_S_OK;
 }
 
+/*
+ * With the keeper all is gone that could wait for the dead worker's requests. What does is the lock on the image, which they
+ * hold: nobody else gets it, and so no next program starts, before they have landed.
+ */
+static bool keeper_run(const char *program)
+{
+	static const struct round_spec spec = { "sixteen writes", VIRTIO_BLK_T_OUT, 16, 1 };
+	struct backend_spec again = { .program = program, .n_queues = 2, .cache = "none" };
+	double until = now_ms() + 20000;
+	struct backend next = {};
+	static struct bed bed;
+	bool held;
+
+	bed_open(&bed, again);
+	again.image = bed.fs.path;
+	submit_held(&bed, &spec);
+	kill(bed.backend.pid, SIGKILL);
+	do {
+		held = bed.fs.control->n_held > 0;
+		if (backend_start(&next, &again) == 0)
+			break;
+	} while (now_ms() < until);
+	if (!backend_alive(&next))
+		errx(1, "the image stays locked");
+	backend_done(&next);
+	bed_close(&bed);
+	return !held;
+}
+
 static bool is_companion(const char *task)
 {
 	char path[320], name[32] = "";
@@ -514,7 +545,7 @@ int main(int argc, char **argv)
 						 {} };
 	const char *program = NULL, *without = NULL, *stalling = NULL;
 	struct result with_fence, many, no_fence = {};
-	bool beside;
+	bool beside, keeper;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
@@ -532,6 +563,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	with_fence = program_run(program);
 	many = many_run(program);
+	keeper = keeper_run(program);
 	beside = beside_run(program, false) && (!stalling || beside_run(stalling, true));
 	if (without)
 		no_fence = program_run(without);
@@ -541,6 +573,8 @@ int main(int argc, char **argv)
 		errx(1, "the fence opens before every completion has been taken");
 	if (without && (!no_fence.n_early || !no_fence.n_corrupt))
 		errx(1, "the build without the fence was not caught: this test proves nothing");
+	if (!keeper)
+		errx(1, "the fence does not outlive the keeper");
 	if (!beside)
 		errx(1, "what has nothing to do with what is fenced waits for it");
 	printf("the fence holds%s\n", without ? ", and without it data are lost" : "");
