@@ -39,7 +39,7 @@
  *     journal_begin() of a request that is not run again voids what an earlier one of its name has
  *     left.
  *
- * tests/unit/test-fs-tables.c steps through all of this one instruction at a time.
+ * tests/unit/test-fs-deaths.c steps through all of this one instruction at a time.
  */
 #pragma once
 

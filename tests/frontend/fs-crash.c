@@ -17,7 +17,7 @@
 
 /* Steps that need more than a session of a test can have; where they are tried. */
 static const char *const elsewhere[] = {
-	"fs.park", /* tens of thousands of descriptors: tests/unit/test-fs-tables.c */
+	"fs.park", /* tens of thousands of descriptors: tests/unit/test-fs-parking.c */
 	"fs.inode.revived",
 };
 
