@@ -76,6 +76,16 @@ enum {
 	NOT_ASKED = -100, /* it is the keeper's own, or it is allowed to a starting worker */
 };
 
+/* Of every device. */
+extern const struct attempt attempts[];
+extern const size_t n_attempts;
+/* Of a process whose filter lets these through: what the rest of the sandbox refuses. */
+extern const struct attempt unfiltered[];
+extern const size_t n_unfiltered;
+/* Of a device that has connected sockets of others'. */
+extern const struct attempt vsock_attempts[];
+extern const size_t n_vsock_attempts;
+
 extern const struct fs_attempt fs_attempts[];
 extern const size_t fs_n_attempts;
 /* Of a process whose filter lets these through. */
