@@ -247,6 +247,46 @@ int inode_look_up_listed(struct request *rq, struct inode *parent, const char *n
 	return inode_look_up(rq, parent, name, ret, ret_stat);
 }
 
+/*
+ * Found by its number, and by this name before: counted, in use. Not directories, on which
+ * something may be mounted; what is mounted on a file is not known by the file's number and this
+ * name.
+ */
+static struct inode *look_up_number(struct request *rq, struct inode *parent, const char *name,
+				    uint64_t ino, uint32_t *ret_position)
+{
+	struct inodes *s = rq->fs->inodes;
+	INODE_LOCKED(s);
+	uint32_t dir = inode_index(s, parent), index;
+	const struct inode_entry *e = &s->table->entry[dir];
+	struct inode_key key = { .ino = ino, .dev = e->dev, .mnt = e->mnt };
+
+	index = inode_find_key(s, &key);
+	if (index <= INODE_ROOT || !word_open(inode_load(s, index)) ||
+	    S_ISDIR(s->table->entry[index].type) ||
+	    !inode_is_named(s, index, inode_nodeid(s, dir), name))
+		return NULL;
+	*ret_position = journal_position(rq);
+	return inode_count(rq, index);
+}
+
+int inode_look_up_just_listed(struct request *rq, struct inode *parent, const char *name,
+			      uint64_t ino, struct inode **ret, struct statx *ret_stat)
+{
+	uint32_t position;
+	struct inode *i = look_up_number(rq, parent, name, ino, &position);
+
+	if (!i)
+		return inode_look_up_listed(rq, parent, name, ino, ret, ret_stat);
+	if (inode_stat(rq->fs, i, ret_stat) == 0 && ret_stat->stx_nlink > 0) {
+		*ret = i;
+		return 0;
+	}
+	inode_uncount(rq, position, inode_id(rq->fs, i));
+	inode_put(rq->fs, i);
+	return inode_look_up_listed(rq, parent, name, ino, ret, ret_stat);
+}
+
 /* "N" below proc_fd is descriptor N. */
 static void number(char *buf, size_t len, int fd)
 {

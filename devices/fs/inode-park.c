@@ -350,18 +350,28 @@ int inode_revive(struct fs *fs, struct inode *i)
 	return revive(fs, i, false);
 }
 
+bool inode_is_named(const struct inodes *s, uint32_t index, uint64_t parent, const char *name)
+{
+	const struct inode_cold *c = &s->table->cold[index];
+	size_t len = strlen(name);
+
+	if (c->parent != parent || s->table->entry[index].flags & INODE_NAMELESS ||
+	    len >= INODE_NAME_LEN || strncmp(c->head, name, INODE_HEAD_LEN) != 0)
+		return false;
+	return len < INODE_HEAD_LEN ||
+	       memcmp(s->table->tail[index], name + INODE_HEAD_LEN, len + 1 - INODE_HEAD_LEN) == 0;
+}
+
 static struct inode *find_named(struct fs *fs, struct inode *parent, const char *name,
 				const struct statx *st)
 {
 	struct inodes *s = fs->inodes;
 	struct inode_key key = inode_key_of(st);
-	char known[INODE_NAME_LEN];
 	INODE_LOCKED(s);
 	uint32_t index = inode_find_key(s, &key);
 
 	if (index <= INODE_ROOT ||
-	    s->table->cold[index].parent != inode_nodeid(s, inode_index(s, parent)) ||
-	    !name_of(s, index, known) || strcmp(known, name) != 0)
+	    !inode_is_named(s, index, inode_nodeid(s, inode_index(s, parent)), name))
 		return NULL;
 	/*
 	 * Until it is looked up or named again. A parker that looks at the name now sees this flag.

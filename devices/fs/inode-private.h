@@ -165,3 +165,6 @@ int inode_digest(int fd, const struct statx *st, uint64_t *ret);
 
 /* Locked: remember the name; NULL: it has none. */
 void inode_name_record(struct inodes *s, uint32_t index, uint64_t parent, const char *name);
+
+/* Locked: is that the name on record? */
+bool inode_is_named(const struct inodes *s, uint32_t index, uint64_t parent, const char *name);

@@ -94,6 +94,13 @@ int inode_look_up_listed(struct request *rq, struct inode *parent, const char *n
 			 struct inode **ret, struct statx *ret_stat);
 
 /*
+ * The same for a name that was listed moments ago and has not been removed by the guest since: if
+ * its number is that of an inode of this name, the name is not looked at again.
+ */
+int inode_look_up_just_listed(struct request *rq, struct inode *parent, const char *name,
+			      uint64_t ino, struct inode **ret, struct statx *ret_stat);
+
+/*
  * The same for what the descriptor fd, borrowed, is open on. It has no name until inode_name_set().
  */
 int inode_look_up_fd(struct request *rq, int fd, struct inode **ret, struct statx *ret_stat);

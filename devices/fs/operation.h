@@ -80,6 +80,7 @@ int op_copy_file_range(struct request *rq);
 /* readdir.c */
 int op_readdir(struct request *rq);
 int op_readdirplus(struct request *rq);
+void readdir_name_gone(uint64_t parent); /* the guest has removed, moved or replaced one there */
 /* lock.c */
 int op_getlk(struct request *rq);
 int op_setlk(struct request *rq);

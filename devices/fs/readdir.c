@@ -12,6 +12,11 @@
  * find its place again, which for a large directory is most of the work. What vanishes meanwhile is
  * noticed by READDIRPLUS, whose entries are looked up as they are answered; READDIR may name it, as
  * with any buffered stream.
+ *
+ * A third of READDIRPLUS would be the host's way from names to inodes that are known by number. So
+ * what was read no more than JUST_NS ago is believed, unless the guest has removed or moved names
+ * of such a directory since: then names are looked at again. What others do to a name is thus seen
+ * so much later.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -32,7 +37,9 @@
 enum {
 	STREAM_LEN = 8 << 10,
 	STREAM_FRESH_NS = 1000000000,
+	JUST_NS = 20000000,
 	N_STREAMS = 256,
+	N_CHANGES = 1024,
 };
 
 /* struct linux_dirent64, of which the kernel gives out no definition. */
@@ -54,6 +61,8 @@ struct stream {
 	uint64_t fh;   /* of which handle */
 	uint64_t next; /* offset of the first of them */
 	uint64_t read_ns;
+	uint32_t n_changes; /* of its directory, when they were read */
+	bool just_read;	    /* in this request, or just before */
 	uint32_t pos, len;
 	_Alignas(8) uint8_t bytes[STREAM_LEN];
 };
@@ -61,6 +70,19 @@ struct stream {
 static struct stream streams[N_STREAMS] = {
 	[0 ... N_STREAMS - 1] = { .mutex = PTHREAD_MUTEX_INITIALIZER },
 };
+
+/* Names removed or moved by the guest so far, of all directories with this remainder. */
+static uint32_t changes[N_CHANGES];
+
+static uint32_t *changes_of(uint64_t nodeid)
+{
+	return &changes[nodeid % N_CHANGES];
+}
+
+void readdir_name_gone(uint64_t parent)
+{
+	__atomic_fetch_add(changes_of(parent), 1, __ATOMIC_RELEASE);
+}
 
 static const struct host_dirent *stream_entry(const struct stream *s)
 {
@@ -79,6 +101,8 @@ static int stream_read(struct stream *s, const struct handle *h)
 	long n = -1;
 
 	s->pos = s->len = 0;
+	s->n_changes = __atomic_load_n(changes_of(h->nodeid), __ATOMIC_ACQUIRE);
+	s->just_read = true;
 	if (HOST(lseek(h->fd, (off_t)s->next, SEEK_SET)) >= 0)
 		n = HOST(syscall(SYS_getdents64, h->fd, s->bytes, sizeof(s->bytes)));
 	n = n < 0 ? -errno : n;
@@ -91,14 +115,17 @@ static int stream_read(struct stream *s, const struct handle *h)
  * The stream of an open directory, at offset; what there is of it if that is fresh. Offset 0 is a
  * rewind.
  */
-static struct stream *stream_lock(uint64_t fh, uint64_t offset)
+static struct stream *stream_lock(uint64_t fh, uint64_t nodeid, uint64_t offset)
 {
 	struct stream *s = &streams[fh % N_STREAMS];
+	uint64_t age;
 
 	HOST(pthread_mutex_lock(&s->mutex));
-	if (s->fh != fh || s->next != offset || offset == 0 ||
-	    clock_now_ns() - s->read_ns > STREAM_FRESH_NS)
+	age = clock_now_ns() - s->read_ns;
+	if (s->fh != fh || s->next != offset || offset == 0 || age > STREAM_FRESH_NS)
 		s->pos = s->len = 0;
+	s->just_read = age <= JUST_NS &&
+		       s->n_changes == __atomic_load_n(changes_of(nodeid), __ATOMIC_ACQUIRE);
 	s->fh = fh;
 	s->next = offset;
 	return s;
@@ -115,6 +142,7 @@ struct listing {
 	const struct handle *handle;
 	struct inode *parent; /* for READDIRPLUS */
 	uint32_t room, len;   /* of rq->payload */
+	bool just_read;	      /* the entry in hand */
 };
 
 static uint32_t entry_len(size_t header, size_t name_len)
@@ -171,6 +199,14 @@ static bool put(struct listing *l, const struct host_dirent *e)
 	return true;
 }
 
+static int look_up(const struct listing *l, const struct host_dirent *e, struct inode **ret,
+		   struct statx *ret_stat)
+{
+	if (l->just_read)
+		return inode_look_up_just_listed(l->rq, l->parent, e->name, e->ino, ret, ret_stat);
+	return inode_look_up_listed(l->rq, l->parent, e->name, e->ino, ret, ret_stat);
+}
+
 /*
  * With what a LOOKUP of it would answer, and counted like one. Node id 0 says nothing: for "." and
  * "..", which are not looked up, and for what cannot be looked up now; the guest does that itself
@@ -188,7 +224,7 @@ static bool put_plus(struct listing *l, const struct host_dirent *e)
 	if (entry_len(header + FUSE_NAME_OFFSET, name_len) > l->room - l->len)
 		return false;
 	if (!is_dot(e->name)) {
-		r = inode_look_up_listed(l->rq, l->parent, e->name, e->ino, &i, &st);
+		r = look_up(l, e, &i, &st);
 		if (r == -ENOENT)
 			return true;
 		if (r == 0) {
@@ -218,6 +254,7 @@ static int list(struct listing *l, struct stream *s, put_fn put_entry)
 		if (r <= 0)
 			return l->len > 0 ? 0 : r;
 		e = stream_entry(s);
+		l->just_read = s->just_read;
 		if (!put_entry(l, e))
 			return l->len > 0 ? 0 : -EINVAL;
 		stream_advance(s, e);
@@ -239,7 +276,7 @@ static int read_directory(struct request *rq, struct inode *parent, put_fn put_e
 	if (!l.handle)
 		return -EBADF;
 	if (l.handle->nodeid == rq->in.nodeid) {
-		s = stream_lock(in->fh, in->offset);
+		s = stream_lock(in->fh, rq->in.nodeid, in->offset);
 		r = list(&l, s, put_entry);
 		stream_unlock(s);
 	}

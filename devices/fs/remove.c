@@ -80,6 +80,7 @@ static int remove_it(struct request *rq, const struct place *p, int flags)
 	CRASH_POINT("fs.remove.intended");
 	r = errno_or(HOST(unlinkat(p->dir, p->name, flags)));
 	CRASH_POINT("fs.remove.acted");
+	readdir_name_gone(rq->in.nodeid);
 	return r;
 }
 
@@ -226,6 +227,8 @@ static int move_it(const struct move *m)
 	CRASH_POINT("fs.rename.intended");
 	r = act(m);
 	CRASH_POINT("fs.rename.acted");
+	readdir_name_gone(inode_id(m->rq->fs, m->from.parent));
+	readdir_name_gone(inode_id(m->rq->fs, m->to.parent));
 	if (r == 0)
 		set_names(m, &from, &to);
 	return r;

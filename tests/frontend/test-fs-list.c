@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -287,6 +288,141 @@ static void what_vanishes_is_left_out(struct claim_context *x)
 	fs_claim_end(f);
 }
 
+/* So that a name can go without its file: every entry has a second one elsewhere. */
+static void keep_files_of(struct fs_claim *f, unsigned n)
+{
+	char name[32], path[4096];
+
+	expect_is(mkdir(fs_claim_path(f, "kept"), 0755), 0);
+	for (unsigned i = 0; i < n; i++) {
+		make_entry(f, i);
+		snprintf(name, sizeof(name), "entry-%u", i);
+		snprintf(path, sizeof(path), "%s/kept/%u", f->path, i);
+		expect_is(link(fs_claim_path(f, name), path), 0);
+	}
+}
+
+/* A listing that has just begun; the next answer has room for all the rest. */
+static struct listing begin_again(struct fs_claim *f)
+{
+	struct listing l = list_open(f, f->dir, FUSE_READDIRPLUS, 512);
+
+	expect(list_next(&l, NULL, NULL), "nothing is listed");
+	l.room = 64 << 10;
+	return l;
+}
+
+/* The same, in a directory all of whose entries the guest knows. */
+static struct listing begin_known(struct fs_claim *f, unsigned n)
+{
+	struct listing l;
+
+	keep_files_of(f, n);
+	l = list_open(f, f->dir, FUSE_READDIRPLUS, 64 << 10);
+	list_all(&l, NULL, NULL);
+	return begin_again(f);
+}
+
+static unsigned find_unlisted(const struct listing *l, unsigned from)
+{
+	unsigned i = from;
+
+	while (l->seen.n_by_number[i] > 0)
+		i++;
+	return i;
+}
+
+/* What the guest has been answered is so in every later answer, whatever of it was read before. */
+static void what_the_guest_removes_and_moves_is_not_listed_as_it_was(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "gone", NULL);
+	struct listing l = begin_known(f, 100);
+	char name[32];
+
+	for (unsigned n = 0; n < 10; n++) {
+		unsigned i = find_unlisted(&l, 8 * n);
+
+		snprintf(name, sizeof(name), "entry-%u", i);
+		expect_ok(n % 2 ? fc_unlink(&f->c, f->dir, name)
+				: fc_rename(&f->c, f->dir, name, FC_ROOT, name, 0));
+		list_all(&l, NULL, NULL);
+		expect_is(l.seen.n_by_number[i], 0);
+		/* Back, as others see to it: the next listing reads anew. */
+		make_entry(f, i);
+		l = begin_again(f);
+	}
+	fs_claim_end(f);
+}
+
+static void what_others_removed_is_soon_not_listed(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "others", NULL);
+	struct listing l = begin_known(f, 200);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 200; i++)
+		if (l.seen.n_by_number[i] == 0)
+			remove_entry(f, i);
+	usleep(30000);
+	list_all(&l, NULL, NULL);
+	for (unsigned i = 0; i < 200; i++)
+		n += l.seen.n_by_number[i];
+	expect(n <= 5, "%u were listed", n);
+	fs_claim_end(f);
+}
+
+struct named {
+	unsigned n;
+	struct {
+		char name[32];
+		uint64_t node;
+	} e[N_MANY];
+};
+
+static void note_named(struct listing *l, const struct fuse_direntplus *e, const char *name,
+		       void *arg)
+{
+	struct named *all = arg;
+
+	if (name[0] == '.')
+		return;
+	snprintf(all->e[all->n].name, sizeof(all->e[0].name), "%.31s", name);
+	all->e[all->n++].node = e->entry_out.nodeid;
+}
+
+static void expect_nodes(struct fs_claim *f, const struct named *all)
+{
+	struct fuse_entry_out found;
+
+	for (unsigned i = 0; i < all->n; i++) {
+		expect_ok(fc_lookup(&f->c, f->dir, all->e[i].name, &found));
+		expect(found.nodeid == all->e[i].node, "%s is node %lx, listed as %lx",
+		       all->e[i].name, found.nodeid, all->e[i].node);
+	}
+}
+
+static void each_name_is_listed_as_what_it_is(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "swapped", NULL);
+	struct listing l = begin_known(f, 100);
+	static struct named all;
+	char a[32], b[32];
+
+	for (unsigned n = 0; n < 10; n++) {
+		unsigned i = find_unlisted(&l, 8 * n) & ~1u;
+
+		snprintf(a, sizeof(a), "entry-%u", i);
+		snprintf(b, sizeof(b), "entry-%u", i + 1);
+		expect_ok(fc_rename(&f->c, f->dir, a, f->dir, b, RENAME_EXCHANGE));
+		all.n = 0;
+		list_all(&l, note_named, &all);
+		expect(all.n >= 90, "%u were listed", all.n);
+		expect_nodes(f, &all);
+		l = begin_again(f);
+	}
+	fs_claim_end(f);
+}
+
 static void a_rewind_shows_what_is_new(struct claim_context *x)
 {
 	struct fs_claim *f = fs_claim_begin(x, "rewind", NULL);
@@ -507,6 +643,9 @@ static const struct claim claims[] = {
 	CLAIM(above_the_root_is_the_root),
 	CLAIM(offsets_hold_while_entries_come_and_go),
 	CLAIM(what_vanishes_is_left_out),
+	CLAIM(what_the_guest_removes_and_moves_is_not_listed_as_it_was),
+	CLAIM(what_others_removed_is_soon_not_listed),
+	CLAIM(each_name_is_listed_as_what_it_is),
 	CLAIM(a_rewind_shows_what_is_new),
 	CLAIM(any_offset_can_be_gone_back_to),
 	CLAIM(two_threads_read_one_directory),
