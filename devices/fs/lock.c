@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -268,34 +269,132 @@ static bool conflicts(int fd, struct flock *fl)
 }
 
 /*
- * The owner's descriptor, with as much access as the host gives: read locks need reading, write
- * locks writing.
+ * A descriptor for locks of this type, with no more access than they need: as long as a file is
+ * open for writing the host can neither execute it nor have a lease on it.
  */
-static int open_for_locks(struct fs *fs, uint64_t nodeid)
+static int open_for_locks(struct fs *fs, uint64_t nodeid, short type)
 {
-	static const int accesses[] = { O_RDWR, O_RDONLY, O_WRONLY };
 	struct inode *i = inode_get(fs, nodeid);
-	int fd = -EBADF;
+	int fd;
 
 	if (!i)
 		return -EBADF;
-	for (uint32_t n = fs->config.readonly ? 1 : 0; n < 3 && fd < 0; n++)
-		fd = inode_reopen(fs, i, accesses[n]);
+	fd = inode_reopen(fs, i, type == F_RDLCK ? O_RDONLY : O_RDWR);
+	if (fd < 0 && type == F_WRLCK)
+		fd = inode_reopen(fs, i, O_WRONLY);
 	inode_put(fs, i);
 	return fd == -EMFILE || fd == -ENFILE ? -ENOLCK : fd;
 }
 
+/* What the kernel knows of a descriptor, its locks among it (proc(5), fdinfo). */
+static int read_fdinfo(struct fs *fs, int fd, char *buf, size_t size)
+{
+	char name[32];
+	host_fd int info = -1;
+	size_t len = 0;
+	ssize_t n;
+
+	snprintf(name, sizeof(name), "../fdinfo/%d", fd);
+	info = HOST(openat(fs->proc_fd, name, O_RDONLY | O_CLOEXEC));
+	if (info < 0)
+		return -errno;
+	do {
+		n = HOST(read(info, buf + len, size - 1 - len));
+		len += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
+	buf[len] = '\0';
+	/* Filled to the end: there may be more. */
+	return n < 0 ? -errno : len == size - 1 ? -ENOLCK : 0;
+}
+
+/* "lock:	1: OFDLCK  ADVISORY  READ -1 fe:00:131 0 9", or EOF in place of the end. */
+static bool read_lock_of(const char *line, struct flock *ret)
+{
+	long long start, last = INT64_MAX;
+
+	if (sscanf(line, "lock: %*d: OFDLCK ADVISORY READ %*d %*s %lld %lld", &start, &last) < 1)
+		return false;
+	*ret = (struct flock){ .l_type = F_RDLCK,
+			       .l_whence = SEEK_SET,
+			       .l_start = start,
+			       .l_len = last == INT64_MAX ? 0 : last - start + 1 };
+	return true;
+}
+
+static int copy_read_locks(struct fs *fs, int from, int to)
+{
+	static char text[64 << 10]; /* some thousand locks; guarded by the mutex */
+	int r = read_fdinfo(fs, from, text, sizeof(text));
+
+	for (char *line = text, *next; r == 0 && *line; line = next) {
+		struct flock fl;
+
+		next = line + strcspn(line, "\n");
+		if (*next)
+			*next++ = '\0';
+		if (read_lock_of(line, &fl) && HOST(fcntl(to, F_OFD_SETLK, &fl)) < 0)
+			r = -errno;
+	}
+	return r;
+}
+
+/*
+ * The owner's first write lock: what it has is moved to a descriptor that can have that, too. Until
+ * then it had read locks alone, and these may be held twice: so the new ones are there before the
+ * old ones go, and at no time has the owner none.
+ */
+static int make_writable(struct fs *fs, uint32_t idx)
+{
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+	struct lock_entry *e = entry_at(fs, idx);
+	int old = e->fd, fd = open_for_locks(fs, e->nodeid, F_WRLCK);
+	int r = fd < 0 ? fd : copy_read_locks(fs, old, fd);
+
+	if (r < 0) {
+		if (fd >= 0)
+			host_close(fd);
+		return r;
+	}
+	CRASH_POINT("fs.lock.copied");
+	__atomic_store_n(&e->fd, fd, __ATOMIC_RELEASE);
+	CRASH_POINT("fs.lock.moved");
+	(void)HOST(fcntl(old, F_OFD_SETLK, &all));
+	host_close(old);
+	return 0;
+}
+
+static int lock_it(const struct lock_entry *e, const struct flock *fl)
+{
+	int r = HOST(fcntl(e->fd, F_OFD_SETLK, fl)) < 0 ? -errno : 0;
+
+	return r == -EACCES ? -EAGAIN : r;
+}
+
+static int set_on_host(struct fs *fs, uint32_t idx, const struct flock *fl)
+{
+	int r = lock_it(entry_at(fs, idx), fl);
+	struct flock probe = *fl;
+
+	if (r != -EBADF || fl->l_type != F_WRLCK)
+		return r;
+	if (conflicts(entry_at(fs, idx)->fd, &probe))
+		return -EAGAIN;
+	r = make_writable(fs, idx);
+	return r < 0 ? r : lock_it(entry_at(fs, idx), fl);
+}
+
 static int set(struct request *rq, const struct fuse_lk_in *in, uint32_t idx, struct flock *fl)
 {
-	struct lock_entry *e = entry_at(rq->fs, idx);
+	int r;
 
 	if (fl->l_type == F_UNLCK && whole_file(&in->lk)) {
 		drop(rq->fs, idx);
 		return 0;
 	}
-	if (HOST(fcntl(e->fd, F_OFD_SETLK, fl)) < 0)
-		return errno == EACCES ? -EAGAIN : -errno;
-	e->pid = in->lk.pid;
+	r = set_on_host(rq->fs, idx, fl);
+	if (r < 0)
+		return r;
+	entry_at(rq->fs, idx)->pid = in->lk.pid;
 	CRASH_POINT("fs.lock.set");
 	return 0;
 }
@@ -337,7 +436,9 @@ static int set_record_lock(struct request *rq, const struct fuse_lk_in *in, cons
 		r = set(rq, in, idx, &fl);
 	} else if (fl.l_type != F_UNLCK) {
 		/* One that waits asks so often; asked through the handle it costs no open. */
-		int fd = conflicts(h->fd, &probe) ? -EAGAIN : open_for_locks(rq->fs, rq->in.nodeid);
+		int fd = conflicts(h->fd, &probe)
+				 ? -EAGAIN
+				 : open_for_locks(rq->fs, rq->in.nodeid, fl.l_type);
 
 		r = fd < 0 ? fd : set_first(rq, in, fd, &fl);
 	}

@@ -8,7 +8,8 @@
  * of its own, opened for it, and the owner's locks are OFD locks of that descriptor: the host's
  * kernel merges, splits and compares ranges, other processes of the host see them, and as the
  * descriptor is in the shared table they outlive the worker. Not the POSIX kind: those belong to a
- * process, and every guest process would be this one.
+ * process, and every guest process would be this one. It is opened for reading until the owner's
+ * first write lock; that one moves what is there to another (lock.c: make_writable).
  *
  *	FLUSH	  somebody closed a descriptor of the file: all locks of that owner go (that is
  *		  POSIX)
@@ -28,7 +29,7 @@
  * is written last; it is taken out of the table (fd = 0) before the descriptor is closed. A worker
  * killed in between leaves a descriptor that nobody names, which its successor sweeps: a lock that
  * was being taken is then not there, and is taken again when the request is run again; one that was
- * being given up is gone.
+ * being given up is gone; of two descriptors of one owner's read locks the other one has them.
  */
 #pragma once
 

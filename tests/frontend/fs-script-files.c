@@ -204,10 +204,18 @@ static bool is_locked(const struct fs_script *s, const char *name, unsigned i)
 	return r < 0 || fl.l_type != F_UNLCK;
 }
 
+/* Whoever locks for reading first has a descriptor that will not do for more. */
 static void locks(struct fs_script *s)
 {
 	struct file file = make(s, "locked", O_RDWR);
 
+	for (unsigned i = 0; i < N; i++) {
+		struct fuse_lk_in in = lock_in(&file, i, F_RDLCK);
+
+		add(s, i, (struct fc_op){ .opcode = FUSE_SETLK, .nodeid = file.node }, &in,
+		    sizeof(in));
+	}
+	fs_script_run(s, "lock for reading");
 	for (unsigned i = 0; i < N; i++) {
 		struct fuse_lk_in in = lock_in(&file, i, F_WRLCK);
 

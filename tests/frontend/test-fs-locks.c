@@ -493,6 +493,68 @@ static void the_hosts_processes_take_part(struct claim_context *x)
 	fs_claim_end(f);
 }
 
+static bool host_gets_a_lease(const struct fs_claim *f)
+{
+	int fd = open(fs_claim_path(f, "file"), O_RDONLY | O_CLOEXEC);
+	int r = fcntl(fd, F_SETLEASE, F_RDLCK);
+
+	close(fd);
+	return r == 0;
+}
+
+/* The host may have a lease on it, and execute it: both want nobody who could write. */
+static void who_locks_for_reading_does_not_open_for_writing(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "reading", NULL);
+	struct file file = open_file(f, O_RDONLY);
+
+	expect(host_gets_a_lease(f), "not even before");
+	expect_ok(set(f, &file, ANNE, READ(0, WHOLE)));
+	expect(host_gets_a_lease(f), "it is open for writing");
+	expect(!host_can_lock(f, 5), "not locked");
+	fs_claim_end(f);
+}
+
+static void expect_read_locks_of_anne(struct fs_claim *f, const struct file *file)
+{
+	struct fuse_file_lock lk;
+
+	expect_is(set(f, file, CARL, WRITE(9, 9)), -EAGAIN);
+	expect_is(set(f, file, CARL, WRITE(20, 29)), -EAGAIN);
+	expect_is(set(f, file, CARL, WRITE(1000000, 1000000)), -EAGAIN);
+	expect_ok(set(f, file, CARL, WRITE(10, 19)));
+	expect_ok(set(f, file, CARL, READ(0, 29)));
+	expect_ok(set(f, file, CARL, UNLOCK(0, WHOLE)));
+	lk = get(f, file, CARL, WRITE(0, 9));
+	expect(lk.type == F_RDLCK && lk.start == 0 && lk.end == 9 && lk.pid == ANNE,
+	       "%u %lu-%lu of %u", lk.type, lk.start, lk.end, lk.pid);
+}
+
+static void read_locks_stay_when_a_write_lock_comes(struct claim_context *x)
+{
+	struct fc_spec spec = { .session = { .inflight = true } };
+	struct fs_claim *f = fs_claim_begin(x, "moved", &spec);
+	struct file file = open_file(f, O_RDWR);
+
+	expect_ok(set(f, &file, ANNE, READ(0, 9)));
+	expect_ok(set(f, &file, ANNE, READ(20, 29)));
+	expect_ok(set(f, &file, ANNE, READ(1000, WHOLE)));
+	expect_ok(set(f, &file, BERT, READ(20, 29)));
+	expect_is(set(f, &file, ANNE, WRITE(20, 29)), -EAGAIN);
+	expect_read_locks_of_anne(f, &file);
+	expect_ok(set(f, &file, ANNE, WRITE(50, 59)));
+	expect_read_locks_of_anne(f, &file);
+	expect_is(set(f, &file, CARL, READ(55, 55)), -EAGAIN);
+	kill_worker(x);
+	expect_read_locks_of_anne(f, &file);
+	expect_ok(set(f, &file, BERT, UNLOCK(0, WHOLE)));
+	expect_ok(set(f, &file, ANNE, WRITE(20, 29)));
+	expect_is(set(f, &file, BERT, READ(20, 29)), -EAGAIN);
+	expect_ok(flush(f, &file, ANNE));
+	expect_ok(set(f, &file, CARL, WRITE(0, WHOLE)));
+	fs_claim_end(f);
+}
+
 static void locks_outlive_the_worker(struct claim_context *x)
 {
 	struct fc_spec spec = { .session = { .inflight = true } };
@@ -565,6 +627,8 @@ static const struct claim claims[] = {
 	CLAIM(closing_gives_up_the_owners_locks),
 	CLAIM(whole_files_are_locked_by_handle),
 	CLAIM(the_hosts_processes_take_part),
+	CLAIM(who_locks_for_reading_does_not_open_for_writing),
+	CLAIM(read_locks_stay_when_a_write_lock_comes),
 	CLAIM(locks_outlive_the_worker),
 	CLAIM(owners_are_bounded),
 };
