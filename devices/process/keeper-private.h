@@ -20,8 +20,8 @@
 #define KEEPER_NS_PER_S UINT64_C(1000000000)
 
 enum {
-	KEEPER_RENEW_AFTER_NS = 2000000, /* a start; a recovery is over by then */
-	KEEPER_REAP_AFTER_NS = 10000000, /* a start; who died before it is reaped (keeper_reap) */
+	KEEPER_RENEW_AFTER_NS = 2000000,  /* a start; a recovery is over by then */
+	KEEPER_REAP_AFTER_NS = 200000000, /* a start; who died before it is reaped (keeper_reap) */
 };
 
 struct keeper {

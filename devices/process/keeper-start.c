@@ -18,7 +18,6 @@
 
 enum {
 	AGAIN_AFTER_NS = 1000000000, /* the loss of a stand-by: another */
-	UNREAPED_MAX = 8,	     /* dead workers: each counts as a task */
 };
 
 /*
@@ -71,16 +70,15 @@ static pid_t clone_worker(struct keeper *k, uint32_t generation, bool ahead)
 	return pid;
 }
 
-void keeper_reap(struct keeper *k)
+/* The eldest that is gone. False: nobody is. */
+static bool reap_one(struct keeper *k)
 {
 	int status;
-	pid_t pid;
+	pid_t pid = waitpid(-1, &status, WNOHANG);
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == k->worker)
-			k->reaped = true;
-		if (pid != k->standby)
-			continue;
+	if (pid == k->worker && pid > 0)
+		k->reaped = true;
+	if (pid == k->standby && pid > 0) {
 		log_notice("the stand-by has gone (%s %d)",
 			   WIFSIGNALED(status) ? "signal" : "status",
 			   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
@@ -88,6 +86,13 @@ void keeper_reap(struct keeper *k)
 		standby_end();
 		k->renew_ns = clock_now_ns() + AGAIN_AFTER_NS;
 	}
+	return pid > 0;
+}
+
+void keeper_reap(struct keeper *k)
+{
+	while (reap_one(k))
+		;
 }
 
 /* The next worker, at work while this one is. Without it, recovery takes a little longer. */
@@ -148,6 +153,7 @@ static pid_t next_worker(struct keeper *k, uint32_t generation)
 int keeper_start_worker(struct keeper *k)
 {
 	uint32_t generation = ++k->options->resume.generation;
+	uint64_t last_turn_ns = k->turn_ns;
 	pid_t pid;
 
 	state_begin_generation(k->state, generation);
@@ -165,7 +171,8 @@ int keeper_start_worker(struct keeper *k)
 	k->only_drains = k->state->session_over == STATE_END_STOPPED;
 	k->fresh = false;
 	k->renew_ns = k->turn_ns + KEEPER_RENEW_AFTER_NS;
-	if (generation % UNREAPED_MAX == 0)
-		keeper_reap(k);
+	/* The last one has not reaped the one before it. Each that is dead counts as a task. */
+	if (k->turn_ns - last_turn_ns < KEEPER_REAP_AFTER_NS)
+		reap_one(k);
 	return 0;
 }

@@ -154,22 +154,38 @@ static int kill_once(struct run *run, double *ret_ms, double *ret_dying_ms)
 	return r;
 }
 
-/* A read into every page, TOUCH_SEGS pages a request, one sector each. */
+/* TOUCH_SEGS pages from *at on, one sector each. False: there are none left. */
+static bool touch_some(struct run *run, unsigned k, uint64_t *at)
+{
+	struct fe_region *m = &run->fe.mem.regions[0];
+	struct fe_queue *q = &run->fe.queues[k];
+	struct fe_sg sg[TOUCH_SEGS];
+	struct fe_blk_op op = { .type = VIRTIO_BLK_T_IN, .data = sg, .indirect = q->indirect };
+
+	for (; op.n_data < TOUCH_SEGS && *at < m->len; *at += 4096)
+		sg[op.n_data++] = (struct fe_sg){ m->map + *at, 512 };
+	if (op.n_data > 0 && fe_blk_add(q, &run->load.slots[k * DEPTH].b, &op) < 0)
+		errx(99, "test bug: no room in the ring");
+	if (op.n_data > 0)
+		fe_queue_kick(q);
+	return op.n_data > 0;
+}
+
+/* A read into every page, of each queue at the same time. */
 static void touch_all(struct run *run)
 {
 	struct fe_region *m = &run->fe.mem.regions[0];
-	struct fe_sg sg[TOUCH_SEGS];
-	struct load_slot *s = &run->load.slots[0];
-	struct fe_queue *q = &run->fe.queues[0];
-	struct fe_blk_op op = { .type = VIRTIO_BLK_T_IN, .data = sg, .indirect = q->indirect };
 	uint64_t at = (m->used + 4095) & ~UINT64_C(4095);
+	unsigned k, n;
 
-	while (at < m->len) {
-		for (op.n_data = 0; op.n_data < TOUCH_SEGS && at < m->len; at += 4096)
-			sg[op.n_data++] = (struct fe_sg){ m->map + at, 512 };
-		if (fe_blk_run(q, &s->b, &op) != VIRTIO_BLK_S_OK)
-			errx(1, "touching guest memory failed");
-	}
+	do {
+		for (n = 0; n < run->fe.n_queues && touch_some(run, n, &at); n++)
+			;
+		for (k = 0; k < n; k++)
+			if (fe_blk_wait(&run->fe.queues[k], &run->load.slots[k * DEPTH].b, 10000) !=
+			    VIRTIO_BLK_S_OK)
+				errx(1, "touching guest memory failed");
+	} while (n > 0);
 }
 
 static int compare_ms(const void *a, const void *b)
