@@ -161,11 +161,21 @@ static void request_submit(struct request *r, uint32_t type)
 	fe_queue_kick(r->q);
 }
 
+static void await_held(const struct bed *bed, unsigned n)
+{
+	double until = now_ms() + 5000;
+
+	while (bed->fs.control->n_held < n) {
+		if (now_ms() > until)
+			errx(1, "the back-end does not bring the requests to the file system");
+		usleep(200);
+	}
+}
+
 /* All of A, held by the file system when this returns. */
 static void submit_held(struct bed *bed, const struct round_spec *spec)
 {
 	struct slowfs_control *c = bed->fs.control;
-	double until = now_ms() + 5000;
 	struct request *r;
 	unsigned i;
 
@@ -180,11 +190,7 @@ static void submit_held(struct bed *bed, const struct round_spec *spec)
 		fill_pattern(r->buf, BLOCK, i, 'A');
 		request_submit(r, spec->type);
 	}
-	while (c->n_held < spec->n_requests) {
-		if (now_ms() > until)
-			errx(1, "the back-end does not bring the requests to the file system");
-		usleep(200);
-	}
+	await_held(bed, spec->n_requests);
 }
 
 static void kill_worker(struct bed *bed)
@@ -198,17 +204,17 @@ static void kill_worker(struct bed *bed)
 }
 
 /*
- * All completions are there when the successor looks for the first time: it opens its fence at once, and has to
- * have taken each of them by then.
+ * Until all but n_held have landed. Their completions are there when the successor looks for the first time: if that is all, it
+ * opens its fence at once, and has to have taken each of them by then.
  */
-static void stop_worker_until_landed(struct bed *bed)
+static void stop_worker_until(struct bed *bed, unsigned n_held)
 {
 	pid_t worker = backend_worker_await(bed->backend.pid, bed->killed, 2000);
 	double until = now_ms() + 5000;
 
 	if (!worker || kill(worker, SIGSTOP) < 0)
 		errx(1, "there is no worker to stop");
-	while (bed->fs.control->n_held > 0) {
+	while (bed->fs.control->n_held > n_held) {
 		if (now_ms() > until)
 			errx(1, "the held requests do not land");
 		usleep(1000);
@@ -285,7 +291,7 @@ static void round_run(struct bed *bed, const struct round_spec *spec, struct res
 
 	submit_held(bed, spec);
 	if (spec->stopped)
-		stop_worker_until_landed(bed);
+		stop_worker_until(bed, 0);
 	for (i = 0; i < spec->n_kills; i++) {
 		kill_worker(bed);
 		usleep(20000);
@@ -394,6 +400,36 @@ static bool read_is_answered(struct bed *bed)
 		usleep(200);
 	}
 	return ((struct fe_blk *)used.user)->user == r && *r->b.status == VIRTIO_BLK_S_OK;
+}
+
+/* One read lands, another is held; then the worker dies without having looked. True: the first is answered meanwhile. */
+static bool straggler_run(const char *program)
+{
+	static const unsigned delays_ms[] = { LONG_DELAY_MS, DELAY_MS };
+	static struct bed bed;
+	struct fe_used used = {};
+	double until;
+	bool answered;
+
+	bed_open(&bed, (struct backend_spec){ .program = program, .cache = "none", .n_queues = 1 });
+	for (unsigned i = 0; i < 2; i++) {
+		struct request *r = &bed.requests[i];
+
+		request_prepare(&bed, r, &bed.fe.queues[0], i);
+		bed.fs.control->delay_ms = delays_ms[i];
+		bed.fs.control->n_reads_to_delay = 1;
+		request_submit(r, VIRTIO_BLK_T_IN);
+		await_held(&bed, i + 1);
+	}
+	stop_worker_until(&bed, 1);
+	kill_worker(&bed);
+	for (until = now_ms() + LONG_DELAY_MS; now_ms() < until; usleep(500))
+		if (fe_queue_pop(&bed.fe.queues[0], &used))
+			break;
+	answered = used.user && ((struct fe_blk *)used.user)->user == &bed.requests[1] &&
+		   bed.fs.control->n_held == 1;
+	bed_close(&bed);
+	return answered;
 }
 
 /*
@@ -545,7 +581,7 @@ int main(int argc, char **argv)
 						 {} };
 	const char *program = NULL, *without = NULL, *stalling = NULL;
 	struct result with_fence, many, no_fence = {};
-	bool beside, keeper;
+	bool beside, keeper, straggler;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
@@ -563,6 +599,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	with_fence = program_run(program);
 	many = many_run(program);
+	straggler = straggler_run(program);
 	keeper = keeper_run(program);
 	beside = beside_run(program, false) && (!stalling || beside_run(stalling, true));
 	if (without)
@@ -573,6 +610,8 @@ int main(int argc, char **argv)
 		errx(1, "the fence opens before every completion has been taken");
 	if (without && (!no_fence.n_early || !no_fence.n_corrupt))
 		errx(1, "the build without the fence was not caught: this test proves nothing");
+	if (!straggler)
+		errx(1, "what has finished waits for what has not");
 	if (!keeper)
 		errx(1, "the fence does not outlive the keeper");
 	if (!beside)
