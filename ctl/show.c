@@ -11,6 +11,30 @@
 #include "daemon/text.h"
 #include "devices/base/scope.h"
 
+/* Prints the devices that are asked for, or their JSON. judge, if any, says the exit status. */
+static enum ctl_exit show(struct ctl *ctl, const char *selector,
+			  void (*print)(json_object *devices),
+			  enum ctl_exit (*judge)(json_object *devices))
+{
+	json_object *devices;
+	enum ctl_exit exit = ctl_call(ctl, "List", selector, &devices);
+
+	if (exit)
+		return exit;
+	if (ctl->json) {
+		ctl_print_json(devices);
+	} else if (!ctl->quiet && json_object_array_length(devices) == 0) {
+		puts("No devices. `vmdevctl apply FILE` makes some.");
+	} else if (!ctl->quiet) {
+		ctl_pager_start(ctl);
+		print(devices);
+	}
+	if (judge)
+		exit = judge(devices);
+	json_object_put(devices);
+	return exit;
+}
+
 /* ---- list ---- */
 
 static void add_number_or_dash(struct table *table, json_object *device, const char *key)
@@ -64,29 +88,9 @@ static void print_list(json_object *devices)
 	table_free(table);
 }
 
-static void say_none(const struct ctl *ctl)
-{
-	if (!ctl->quiet)
-		puts("No devices. `vmdevctl apply FILE` makes some.");
-}
-
 static enum ctl_exit run_list(struct ctl *ctl, int argc, char **argv)
 {
-	json_object *devices;
-	enum ctl_exit exit = ctl_call(ctl, "List", argc ? argv[0] : "", &devices);
-
-	if (exit)
-		return exit;
-	if (ctl->json) {
-		ctl_print_json(devices);
-	} else if (json_object_array_length(devices) == 0) {
-		say_none(ctl);
-	} else if (!ctl->quiet) {
-		ctl_pager_start(ctl);
-		print_list(devices);
-	}
-	json_object_put(devices);
-	return CTL_DONE;
+	return show(ctl, argc ? argv[0] : "", print_list, NULL);
 }
 
 /* ---- status ---- */
@@ -210,7 +214,7 @@ static void print_resource(json_object *device)
 static void print_device(json_object *device)
 {
 	print_resource(device);
-	row("Queues", "%lld of up to %lld", (long long)ctl_number(device, "queues"),
+	row("Queues", "%lld, of up to %lld descriptors", (long long)ctl_number(device, "queues"),
 	    (long long)ctl_number(device, "queue_size"));
 	row("Socket", "%s", ctl_text(device, "socket", "-"));
 	row("Policy", "%s, as uid %lld", ctl_text(device, "policy", "-"),
@@ -265,28 +269,18 @@ static enum ctl_exit exit_of(json_object *devices)
 	return CTL_DONE;
 }
 
+static void print_all(json_object *devices)
+{
+	for (size_t i = 0; i < json_object_array_length(devices); i++) {
+		if (i)
+			putchar('\n');
+		print_status(json_object_array_get_idx(devices, i));
+	}
+}
+
 static enum ctl_exit run_status(struct ctl *ctl, int argc, char **argv)
 {
-	json_object *devices;
-	enum ctl_exit exit = ctl_call(ctl, "List", argc ? argv[0] : "", &devices);
-
-	if (exit)
-		return exit;
-	if (ctl->json) {
-		ctl_print_json(devices);
-	} else if (json_object_array_length(devices) == 0) {
-		say_none(ctl);
-	} else if (!ctl->quiet) {
-		ctl_pager_start(ctl);
-		for (size_t i = 0; i < json_object_array_length(devices); i++) {
-			if (i)
-				putchar('\n');
-			print_status(json_object_array_get_idx(devices, i));
-		}
-	}
-	exit = exit_of(devices);
-	json_object_put(devices);
-	return exit;
+	return show(ctl, argc ? argv[0] : "", print_all, exit_of);
 }
 
 const struct verb show_verbs[] = {
