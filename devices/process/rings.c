@@ -141,7 +141,10 @@ static struct queue_spec spec_of(const struct image_vring *v)
 	};
 }
 
-/* A write to a call or err descriptor must never block a thread, whatever kind of file it is. */
+/*
+ * A write to a call or err descriptor must never block a thread, whatever kind of file it is. Its
+ * other flags go: the worker's filter allows none of them, and whoever sent it has no use for one.
+ */
 static void set_nonblock(int fd)
 {
 	int flags;
@@ -150,7 +153,7 @@ static void set_nonblock(int fd)
 		return;
 	flags = fcntl(fd, F_GETFL);
 	if (flags >= 0 && !(flags & O_NONBLOCK))
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+		fcntl(fd, F_SETFL, O_NONBLOCK);
 }
 
 /* The descriptor that a ring signals is another now. True: it is. */

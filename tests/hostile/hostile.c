@@ -4,6 +4,10 @@
  * Runs in: a test program of its own. Trusts: nothing that the back-end says.
  *
  *	frontend-hostile --program=PATH [--sessions=N] [--json] [ATTACK…]
+ *	frontend-hostile --socket=PATH --keeper=PID [--sessions=N] [--json] [ATTACK…]
+ *
+ * The second form attacks a block device of vmdevd's, whose worker has its filter; the start of its
+ * disk is overwritten.
  *
  * Every attack is a session of its own, in the order of the tables, round after round; each round
  *varies it. After each attack comes an honest session with a write and a read: the device has to be
@@ -177,19 +181,31 @@ static bool request_failed(const struct fe *fe)
 	return used->idx == 1 && m->map[m->used - 1] != VIRTIO_BLK_S_OK;
 }
 
-static bool await_gone_or_erred(struct fe *fe, bool err_counts)
+/* Within 100 ms. */
+static bool gone_or_erred(struct fe *fe, bool err_counts)
 {
 	struct pollfd p[2] = { { .fd = fe->fd, .events = POLLIN | POLLRDHUP },
 			       { .fd = fe->n_queues ? fe->queues[0].err : -1, .events = POLLIN } };
-	int i;
 
-	for (i = 0; i < 50; i++) {
-		poll(p, err_counts ? 2 : 1, 100);
-		if (p[0].revents && fe_await_gone(fe, 0) == 0)
+	poll(p, err_counts ? 2 : 1, 100);
+	return (p[0].revents && fe_await_gone(fe, 0) == 0) || (err_counts && p[1].revents);
+}
+
+static bool await_gone_or_erred(struct fe *fe, bool err_counts)
+{
+	for (unsigned i = 0; i < 50; i++)
+		if (gone_or_erred(fe, err_counts))
 			return true;
-		if (err_counts && p[1].revents)
+	return false;
+}
+
+/* The request is answered soon, but not always before anybody looks. */
+static bool await_failed(struct fe *fe)
+{
+	usleep(5000);
+	for (unsigned i = 0; i < 50; i++)
+		if (request_failed(fe) || gone_or_erred(fe, true))
 			return true;
-	}
 	return false;
 }
 
@@ -206,8 +222,7 @@ static bool outcome_right(struct fe *fe, const struct attack *a, int r)
 	case ATTACK_BROKEN:
 		return lost || (heard && await_gone_or_erred(fe, true));
 	case ATTACK_FAILED:
-		usleep(5000);
-		return lost || request_failed(fe) || await_gone_or_erred(fe, true);
+		return lost || await_failed(fe);
 	case ATTACK_REFUSED:
 		return lost || r == -EREMOTEIO || (r == 0 && await_gone_or_erred(fe, true));
 	}
@@ -245,7 +260,14 @@ struct run {
 	const struct attack *rows[128];
 	unsigned n_rows, n_sessions, n_failed;
 	struct footprint before, after;
+	bool is_vmdevds; /* not started here: backend has its socket and its keeper's number */
 };
+
+static bool is_alive(struct run *run)
+{
+	return run->is_vmdevds ? backend_process_lives(run->backend.pid)
+			       : backend_alive(&run->backend);
+}
 
 static void rows_choose(struct run *run, const struct attack *table, unsigned n, char **names)
 {
@@ -270,10 +292,10 @@ static void run_sessions(struct run *run, unsigned n)
 		row = i % run->n_rows;
 		if (!attack_run(run->rows[row], &run->backend, i / run->n_rows)) {
 			run->n_failed++;
-			if (!failed[row])
+			if (!failed[row] && !run->is_vmdevds)
 				backend_show_log(&run->backend);
 			failed[row] = true;
-			if (!backend_alive(&run->backend))
+			if (!is_alive(run))
 				errx(1, "the back-end is dead");
 		}
 		run->n_sessions += 2;
@@ -282,17 +304,21 @@ static void run_sessions(struct run *run, unsigned n)
 	}
 }
 
-static int run_all(struct run *run, const char *program, unsigned n)
+static void start(struct run *run, const char *program)
 {
 	struct backend_spec spec = {
 		.program = program, .image_len = 16 << 20, .n_queues = 2, .queue_size = 256
 	};
-	bool same;
-	int r;
+	int r = backend_start(&run->backend, &spec);
 
-	r = backend_start(&run->backend, &spec);
 	if (r < 0)
 		errx(1, "%s does not start: %s", program, strerror(-r));
+}
+
+static int run_all(struct run *run, unsigned n)
+{
+	bool same;
+
 	run_sessions(run, n < WARM_UP ? run->n_rows : WARM_UP);
 	run->before = footprint_take(run->backend.pid);
 	run_sessions(run, n);
@@ -302,13 +328,16 @@ static int run_all(struct run *run, const char *program, unsigned n)
 	footprint_print("after ", &run->after);
 	if (!same)
 		fprintf(stderr, "the back-end is not back at its baseline\n");
-	backend_done(&run->backend);
+	if (!run->is_vmdevds)
+		backend_done(&run->backend);
 	return run->n_failed > 0 || !same;
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "program", required_argument, NULL, 'p' },
+						 { "socket", required_argument, NULL, 'S' },
+						 { "keeper", required_argument, NULL, 'k' },
 						 { "sessions", required_argument, NULL, 's' },
 						 { "json", no_argument, NULL, 'j' },
 						 {} };
@@ -321,21 +350,29 @@ int main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
 		if (c == 'p')
 			program = optarg;
+		else if (c == 'S')
+			snprintf(run.backend.socket, sizeof(run.backend.socket), "%s", optarg);
+		else if (c == 'k')
+			run.backend.pid = atoi(optarg);
 		else if (c == 's')
 			n = (unsigned)atoi(optarg);
 		else if (c == 'j')
 			json = true;
 		else
 			return 2;
-	if (!program)
-		errx(2, "usage: frontend-hostile --program=PATH [--sessions=N] [--json] [ATTACK…]");
+	run.is_vmdevds = run.backend.socket[0] && run.backend.pid > 0;
+	if (!program == !run.is_vmdevds)
+		errx(2, "usage: frontend-hostile {--program=PATH | --socket=PATH --keeper=PID} "
+			"[--sessions=N] [--json] [ATTACK…]");
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	rows_choose(&run, attacks_message, n_attacks_message, argv + optind);
 	rows_choose(&run, attacks_memory, n_attacks_memory, argv + optind);
 	rows_choose(&run, attacks_ring, n_attacks_ring, argv + optind);
 	if (run.n_rows == 0)
 		errx(2, "no such attack");
-	status = run_all(&run, program, n ? n : 6 * run.n_rows);
+	if (program)
+		start(&run, program);
+	status = run_all(&run, n ? n : 6 * run.n_rows);
 	if (json)
 		printf("{\"attacks\":%u,\"sessions\":%u,\"failed\":%u,\"baseline\":%s}\n",
 		       run.n_rows, run.n_sessions, run.n_failed,

@@ -258,6 +258,23 @@ static int odd_ring_descriptors(struct fe *fe, unsigned round)
 	return r;
 }
 
+/* Open with flags that a back-end's filter does not let it hand back: it wants no write to wait. */
+static int signal_descriptors_with_flags(struct fe *fe, unsigned round)
+{
+	int ends[2] = { -1, -1 }, r = pipe2(ends, O_CLOEXEC | O_DIRECT);
+	int fds[] = { ends[1], open("/", O_PATH | O_CLOEXEC),
+		      open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+		      open("/dev/null", O_WRONLY | O_APPEND | O_CLOEXEC) };
+	unsigned i, n = sizeof(fds) / sizeof(*fds);
+
+	for (i = 0; r == 0 && i < n; i++)
+		r = fe_do_u64(fe, round % 2 ? FE_SET_VRING_ERR : FE_SET_VRING_CALL, 0, fds[i]);
+	for (i = 0; i < n; i++)
+		close(fds[i]);
+	close(ends[0]);
+	return r;
+}
+
 static int odd_memory_descriptors(struct fe *fe, unsigned round)
 {
 	struct fe_mem_reg_wire reg = {
@@ -468,6 +485,7 @@ const struct attack attacks_message[] = {
 	ROW(too_few_descriptors, AGREED, REFUSED),
 	ROW(two_kick_descriptors, RUNNING, LOST),
 	ROW(odd_ring_descriptors, RUNNING, NO_HARM),
+	ROW(signal_descriptors_with_flags, RUNNING, NO_HARM),
 	ROW(odd_memory_descriptors, AGREED, REFUSED),
 	ROW(odd_backend_request_channel, AGREED, NO_HARM),
 	ROW(features_never_offered, AGREED, REFUSED),
