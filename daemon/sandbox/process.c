@@ -63,9 +63,29 @@ static int limit_to_what_there_is(const struct policy_rlimit *rlimit)
 	return errno_or(setrlimit(RLIMIT_NOFILE, &have));
 }
 
+/* Of the files that were handed in: an image, say. */
+static rlim_t longest_resource(void)
+{
+	rlim_t longest = 0;
+	struct stat st;
+
+	for (int fd = CONTRACT_FD_RESOURCE; fd <= CONTRACT_FD_RESOURCE_MAX; fd++)
+		if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (rlim_t)st.st_size > longest)
+			longest = (rlim_t)st.st_size;
+	return longest;
+}
+
 int process_limit(const struct policy_rlimit *rlimit)
 {
-	int r = errno_or(setrlimit((__rlimit_resource_t)rlimit->resource, &rlimit->value));
+	struct rlimit value = rlimit->value;
+	rlim_t least = rlimit->resource == RLIMIT_FSIZE ? longest_resource() : 0;
+	int r;
+
+	if (value.rlim_cur < least)
+		value.rlim_cur = least;
+	if (value.rlim_max < least)
+		value.rlim_max = least;
+	r = errno_or(setrlimit((__rlimit_resource_t)rlimit->resource, &value));
 
 	return r == -EPERM && rlimit->resource == RLIMIT_NOFILE ? limit_to_what_there_is(rlimit)
 								: r;

@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -109,6 +110,20 @@ static int block_facts(struct disk_image *im, uint64_t *ret_size)
 	return 0;
 }
 
+/*
+ * What can be written of a file of this size. vmdevd's limit is how long the image was when the
+ * sandbox was made: what it has grown by since, the next one has.
+ */
+static uint64_t usable_size(uint64_t size)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur >= size)
+		return size;
+	log_notice("the image has grown; a restart of the device makes use of that");
+	return limit.rlim_cur;
+}
+
 int disk_image_init(struct disk_image *im)
 {
 	int flags = fcntl(CONTRACT_FD_BLK_IMAGE, F_GETFL);
@@ -126,6 +141,8 @@ int disk_image_init(struct disk_image *im)
 	im->physical_len = (uint32_t)st.st_blksize;
 	if (im->block_device)
 		r = block_facts(im, &size);
+	else if (!im->readonly)
+		size = usable_size(size);
 	if (r < 0)
 		return say("image", "device", r);
 	if (im->direct)
