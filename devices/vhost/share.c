@@ -124,7 +124,10 @@ enum session_verdict mem_reg_remove(struct request *r)
 	return SESSION_OK;
 }
 
-/* Answered with an empty u64, as QEMU's own back-ends do; it tells that the new log is in use. */
+/*
+ * The answer tells that the new log is in use. Its length is nowhere written: QEMU takes any, Cloud
+ * Hypervisor waits for what it has sent.
+ */
 enum session_verdict log_base_set(struct request *r)
 {
 	const struct proto_log *p = &r->message->payload.log;
@@ -137,7 +140,7 @@ enum session_verdict log_base_set(struct request *r)
 	r->next->log_fd = request_take_fd(r, 0);
 	r->next->log_len = p->mmap_size;
 	r->next->log_offset = p->mmap_offset;
-	request_answer_u64(r, 0);
+	request_answer(r, p, sizeof(*p));
 	return SESSION_OK;
 }
 

@@ -321,8 +321,8 @@ int fe_log_start(struct fe *fe, size_t len)
 {
 	struct fe_log_wire wire = { .size = len };
 	struct fe_out out = { .request = FE_SET_LOG_BASE, .payload = &wire, .len = sizeof(wire) };
-	uint32_t reply_len = 8;
-	uint64_t reply;
+	struct fe_log_wire reply;
+	uint32_t reply_len = sizeof(reply);
 	int r;
 
 	fe->log_fd = memfd_create("log", MFD_CLOEXEC);
