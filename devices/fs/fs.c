@@ -132,6 +132,7 @@ static bool wait_for_it(struct request *rq)
 							  .since_ns = clock_now_ns() };
 	ft->n_waiting++;
 	pthread_mutex_unlock(&ft->lock);
+	thread_wait_begin(rq->thread, rq->ring);
 	return true;
 }
 
@@ -312,9 +313,10 @@ static void published(struct device *d, struct thread *t)
 
 /* Requests that wait */
 
-static void drop_waiting(struct fs_thread *ft, uint32_t i)
+static void drop_waiting(struct thread *t, struct fs_thread *ft, uint32_t i)
 {
 	lock_wait_over(ft->waiting[i].tag);
+	thread_wait_end(t, ft->waiting[i].ring);
 	pthread_mutex_lock(&ft->lock);
 	ft->n_waiting--;
 	memmove(&ft->waiting[i], &ft->waiting[i + 1], (ft->n_waiting - i) * sizeof(ft->waiting[0]));
@@ -342,12 +344,14 @@ static uint32_t try_waiting(struct fs *fs, struct thread *t)
 		uint16_t head = ft->waiting[i].head;
 		bool done = true;
 
-		if (is_interrupted(ft, i))
+		if (!thread_serves(r))
+			done = false;
+		else if (is_interrupted(ft, i))
 			refuse(fs, t, r, head, -EINTR);
 		else
 			done = run_head(fs, t, r, head, WAITED, &ft->waiting[i]);
 		if (done) {
-			drop_waiting(ft, i);
+			drop_waiting(t, ft, i);
 			n++;
 		} else {
 			i++;
@@ -397,16 +401,19 @@ bool request_interrupt(struct fs *fs, uint64_t unique)
 	return found;
 }
 
-/* The ring is to stop, and nobody knows when a lock becomes free. */
-static void give_up(struct device *d, struct thread *t)
+/*
+ * Nobody knows when a lock becomes free, and a ring that is to stop does not wait for that. Nor is
+ * the request answered: Linux, which has no signal, would tell its program ERESTARTSYS for EINTR.
+ */
+static void ring_detached(struct device *d, struct thread *t, struct vring *r)
 {
-	struct fs *fs = fs_of(d);
-	struct fs_thread *ft = mine(fs, t);
+	struct fs_thread *ft = mine(fs_of(d), t);
 
-	while (ft->n_waiting > 0) {
-		refuse(fs, t, ft->waiting[0].ring, ft->waiting[0].head, -EINTR);
-		drop_waiting(ft, 0);
-	}
+	for (uint32_t i = 0; i < ft->n_waiting;)
+		if (ft->waiting[i].ring == r)
+			drop_waiting(t, ft, i);
+		else
+			i++;
 }
 
 static void ring_attached(struct device *d, struct thread *t, struct vring *r)
@@ -500,7 +507,7 @@ static const struct model_ops fs_ops = {
 	.published = published,
 	.complete = complete,
 	.recover = recover,
-	.give_up = give_up,
+	.ring_detached = ring_detached,
 	.resubmit = resubmit,
 	.poison = poison,
 	.uring_spec = uring_spec,

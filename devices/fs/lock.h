@@ -23,7 +23,8 @@
  * interrupted, so nobody who waits can be killed: who would wait in a circle gets EDEADLK, as POSIX
  * allows it (with OFD locks, too, for they look the same). Seen is a circle of owners of this guest
  * of whom each is held up by one alone; one through the host's processes, or through shared locks
- * of several, is not.
+ * of several, is not. A queue that is stopped neither waits for them nor answers them: they stay on
+ * record, and are tried again when it goes on (process/rings.c: lay_down).
  *
  * The table is consistent at each instruction: an entry's other fields are written before fd, which
  * is written last; it is taken out of the table (fd = 0) before the descriptor is closed. A worker

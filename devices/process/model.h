@@ -43,6 +43,7 @@ struct vring {
 	uint64_t *went_aside; /* by head, a bit each; in state */
 	struct thread *thread;
 	uint32_t n_inflight;	/* taken and not yet pushed; 0 when it is detached */
+	uint32_t n_waiting;	/* of those, see thread_wait_begin() */
 	uint32_t n_resubmit;	/* entries found in flight when it was attached */
 	uint32_t n_resubmitted; /* of those, begun anew; nothing new is taken before all are */
 	uint32_t n_deferred;	/* not yet, for the second ring's fence; the first of resubmit[] */
@@ -88,6 +89,12 @@ struct model_ops {
 
 	/* A ring has been attached: forget what a ring of this index had before. */
 	void (*ring_attached)(struct device *d, struct thread *t, struct vring *r);
+
+	/*
+	 * A ring goes, and what waits in it (thread_wait_begin) with it: forget it. If the ring
+	 * goes on from where it was, it comes again (resubmit). NULL: nothing waits like that.
+	 */
+	void (*ring_detached)(struct device *d, struct thread *t, struct vring *r);
 
 	/* The thread begins to serve in a new session (not after a death); NULL: of no interest. */
 	void (*begun)(struct device *d, struct thread *t);

@@ -80,9 +80,13 @@ static struct inflight_region *own_region(const struct rings *rs, uint32_t i)
 	return (struct inflight_region *)(void *)(rs->own + i * inflight_queue_len(rs->queue_size));
 }
 
-void rings_forget(struct rings *rs, uint32_t index)
+void rings_begin(struct rings *rs, uint32_t index, uint32_t size, uint32_t n_unanswered)
 {
-	memset(own_region(rs, index), 0, inflight_queue_len(rs->queue_size));
+	struct inflight_region *own = own_region(rs, index);
+
+	if (n_unanswered > 0 && inflight_count(own, size) == n_unanswered)
+		return;
+	memset(own, 0, inflight_queue_len(rs->queue_size));
 	memset(rs->state->suspicion[index], 0, sizeof(rs->state->suspicion[index]));
 	memset(rs->state->went_aside[index], 0, sizeof(rs->state->went_aside[index]));
 }
@@ -194,14 +198,29 @@ static void break_ring(struct vring *r, enum queue_verdict v)
 	r->queue.broken_why = v;
 }
 
+/*
+ * Every request that stops a ring, or takes its memory away, drains it (vhost/request.c). What
+ * waits in it stays on record, and no answer is made up for it: a ring that goes on from where it
+ * was goes on with it.
+ */
+static void lay_down(struct rings *rs, struct vring *r)
+{
+	assert(r->n_inflight == r->n_waiting);
+	if (r->n_waiting > 0)
+		rs->model->ops->ring_detached(&rs->model->device, r->thread, r);
+	r->thread->n_inflight -= r->n_inflight;
+	r->n_inflight = 0;
+}
+
 static void attach(struct rings *rs, struct vring *r, const struct image *im)
 {
 	struct inflight_region *region = region_of(rs, im, r->index);
 	struct queue_spec spec = spec_of(&im->vrings[r->index]);
 	enum queue_verdict v = QUEUE_BAD_INFLIGHT;
 
+	lay_down(rs, r);
 	memset(&r->queue, 0, sizeof(r->queue));
-	r->n_inflight = r->n_resubmit = r->n_resubmitted = r->n_deferred = 0;
+	r->n_resubmit = r->n_resubmitted = r->n_deferred = 0;
 	r->attached = true;
 	if (region)
 		v = queue_start(&r->queue, rs->memory, &spec, region, r->resubmit, &r->n_resubmit);
@@ -222,10 +241,9 @@ static void attach(struct rings *rs, struct vring *r, const struct image *im)
 	rs->model->ops->ring_attached(&rs->model->device, r->thread, r);
 }
 
-/* Every request that stops a ring drains it (vhost/request.c). */
-static void detach(struct vring *r)
+static void detach(struct rings *rs, struct vring *r)
 {
-	assert(r->n_inflight == 0);
+	lay_down(rs, r);
 	set_kick(r, IMAGE_NO_FD);
 	r->call = r->err =
 		IMAGE_NO_FD; /* the next ones may have the same numbers and be other files */
@@ -284,7 +302,7 @@ void rings_apply(struct rings *rs, const struct image *im)
 		if (im->vrings[i].started)
 			follow(rs, r, im);
 		else if (r->attached)
-			detach(r);
+			detach(rs, r);
 	}
 	count_polled(rs);
 }

@@ -51,8 +51,8 @@ void rings_touch(struct rings *rs);
 
 void rings_apply(struct rings *rs, const struct image *im);
 
-/* Empty our own in-flight region of this ring. */
-void rings_forget(struct rings *rs, uint32_t index);
+/* As in struct device_ops (ring_begin). */
+void rings_begin(struct rings *rs, uint32_t index, uint32_t size, uint32_t n_unanswered);
 
 /* Next available index of an attached ring. */
 uint16_t rings_base(const struct rings *rs, uint32_t index);

@@ -88,7 +88,7 @@ bool thread_may_stand_still(struct thread *t)
 	if (thread_is_wanted(t, DEVICE_RUNNING))
 		return false;
 	return thread_is_wanted(t, DEVICE_PAUSED) ||
-	       (!t->fenced && !t->aside_fenced && t->resumed && t->n_inflight == 0);
+	       (!t->fenced && !t->aside_fenced && t->resumed && t->n_inflight == t->n_waiting);
 }
 
 static void stand_still(struct thread *t)

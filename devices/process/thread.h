@@ -58,6 +58,7 @@ struct thread {
 	uint64_t tick_ns;    /* the model wants another turn after this, whatever comes; 0: none */
 	uint32_t n_inflight; /* requests taken and not yet pushed, of all its rings */
 	uint32_t n_soon;     /* of those, what the model expects back within microseconds */
+	uint32_t n_waiting;  /* of those, what thread_wait_begin() has been told of */
 	uint32_t n_polled;   /* rings without a kick descriptor (PROTO_VRING_NOFD) */
 	struct log_rate broken_rate;
 	uint32_t n_vrings;
@@ -130,6 +131,23 @@ static inline void thread_hand_back(struct thread *t, uint32_t in_hand)
 {
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	__atomic_store_n(&t->shared->suspect, in_hand, __ATOMIC_RELAXED);
+}
+
+/*
+ * The model: a request of r waits, perhaps for ever, for something else than the host. It has
+ * nothing but its head, so a drain passes it over, and if its ring is stopped it stays on record
+ * (model.h: ring_detached). And: no longer.
+ */
+static inline void thread_wait_begin(struct thread *t, struct vring *r)
+{
+	t->n_waiting++;
+	r->n_waiting++;
+}
+
+static inline void thread_wait_end(struct thread *t, struct vring *r)
+{
+	t->n_waiting--;
+	r->n_waiting--;
 }
 
 /* The model: can one more step be submitted, to either ring? */

@@ -47,9 +47,9 @@ static void op_apply(struct device *d, const struct image *im)
 	thread_run(w->threads, w->n_threads);
 }
 
-static void op_ring_fresh(struct device *d, uint32_t index)
+static void op_ring_begin(struct device *d, uint32_t index, uint32_t size, uint32_t n_unanswered)
 {
-	rings_forget(&the_worker.rings, index);
+	rings_begin(&the_worker.rings, index, size, n_unanswered);
 }
 
 static uint16_t op_ring_base(struct device *d, uint32_t index)
@@ -65,6 +65,6 @@ const struct device_ops worker_device_ops = {
 	.announce = op_announce,
 	.still = op_still,
 	.apply = op_apply,
-	.ring_fresh = op_ring_fresh,
+	.ring_begin = op_ring_begin,
 	.ring_base = op_ring_base,
 };

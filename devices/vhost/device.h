@@ -14,7 +14,7 @@
 enum device_stillness {
 	DEVICE_RUNNING, /* they go on */
 	DEVICE_PAUSED,	/* no thread touches rings, memory or image; I/O may be in flight */
-	DEVICE_DRAINED, /* paused, nothing in flight, all that was done is published */
+	DEVICE_DRAINED, /* paused, no I/O in flight, all that was done is published */
 };
 
 struct device;
@@ -33,8 +33,12 @@ struct device_ops {
 	void (*still)(struct device *d, enum device_stillness s);
 	/* Bring threads, memory and rings to what im says, and let the threads run. */
 	void (*apply)(struct device *d, const struct image *im);
-	/* A ring is about to start with no record of an earlier life: empty its own region. */
-	void (*ring_fresh)(struct device *d, uint32_t index);
+	/*
+	 * A ring is about to start, without a region of the front-end's. By its indices it goes on
+	 * from where that many requests were unanswered: where just as many are on record in its
+	 * own region, they are taken up again; else that is emptied.
+	 */
+	void (*ring_begin)(struct device *d, uint32_t index, uint32_t size, uint32_t n_unanswered);
 	/* Next available index of a started ring, drained (GET_VRING_BASE). */
 	uint16_t (*ring_base)(struct device *d, uint32_t index);
 

@@ -12,6 +12,7 @@
  */
 #include "devices/vhost/request.h"
 #include "devices/virtio/feature.h"
+#include "devices/virtio/queue.h"
 #include "devices/virtio/ring.h"
 
 static struct image_vring *vring_at(struct request *r, uint64_t index)
@@ -152,8 +153,8 @@ static struct image_vring *vring_of_fd(struct request *r)
 /*
  * A kick for a started ring replaces the descriptor; for any other it starts the ring. With the
  * front-end's in-flight region, its record decides where the ring goes on. Without, what our own
- * region holds is of the ring's earlier life: it is emptied before the commit, so that a
- * successor begins at base too.
+ * region holds is of the ring's earlier life, and matters only if it goes on from there; else it is
+ * emptied before the commit, so that a successor begins there too.
  */
 enum session_verdict vring_kick_set(struct request *r)
 {
@@ -174,7 +175,9 @@ enum session_verdict vring_kick_set(struct request *r)
 	v->indirect = feature_has(r->next->features, FEATURE_RING_INDIRECT_DESC);
 	v->started = 1;
 	if (r->next->inflight_fd == IMAGE_NO_FD)
-		d->ops->ring_fresh(d, (uint32_t)(v - r->next->vrings));
+		d->ops->ring_begin(d, (uint32_t)(v - r->next->vrings), v->size,
+				   queue_n_unanswered(r->session->memory,
+						      (struct user_addr){ v->used }, v->base));
 	return SESSION_OK;
 }
 

@@ -149,6 +149,17 @@ bool inflight_attach(struct inflight *f, struct inflight_region *region, uint32_
 	return true;
 }
 
+uint32_t inflight_count(const struct inflight_region *region, uint32_t size)
+{
+	uint32_t n = 0;
+
+	if (__atomic_load_n(&region->desc_num, __ATOMIC_RELAXED) != size)
+		return 0;
+	for (uint32_t i = 0; i < size; i++)
+		n += __atomic_load_n(&region->desc[i].inflight, __ATOMIC_RELAXED) != 0;
+	return n;
+}
+
 void inflight_untake(struct inflight *f, uint16_t head)
 {
 	__atomic_store_n(&f->region->desc[head].inflight, 0, __ATOMIC_RELEASE);

@@ -72,6 +72,9 @@ struct inflight_entry {
 bool inflight_attach(struct inflight *f, struct inflight_region *region, uint32_t size,
 		     uint16_t used_idx, struct inflight_entry *entries, uint32_t *ret_n);
 
+/* How many are in flight in a region of a ring of this size? 0 also of one that is not. */
+uint32_t inflight_count(const struct inflight_region *region, uint32_t size);
+
 /* See the theory above. head is < size. */
 static inline void inflight_take(struct inflight *f, uint16_t head)
 {

@@ -147,6 +147,15 @@ enum queue_verdict queue_start(struct queue *q, const struct memory *memory,
 	return QUEUE_OK;
 }
 
+uint32_t queue_n_unanswered(const struct memory *memory, struct user_addr used, uint16_t base)
+{
+	void *p;
+
+	if (queue_resolve_part(memory, used, ring_used_len(1), QUEUE_USED_ALIGN, &p) != QUEUE_OK)
+		return 0;
+	return (uint16_t)(base - __atomic_load_n(&((struct ring_used *)p)->idx, __ATOMIC_RELAXED));
+}
+
 enum queue_verdict queue_remap(struct queue *q, const struct queue_spec *spec)
 {
 	if (spec->size != q->size)

@@ -108,6 +108,9 @@ enum queue_verdict queue_start(struct queue *q, const struct memory *memory,
 			       const struct queue_spec *spec, struct inflight_region *region,
 			       struct inflight_entry *entries, uint32_t *ret_n_entries);
 
+/* Ahead of that: how many requests before base are unanswered? 0 also of a ring that is none. */
+uint32_t queue_n_unanswered(const struct memory *memory, struct user_addr used, uint16_t base);
+
 /* The memory table has moved (VHOST_USER_SET_MEM_TABLE while running): resolve the ring's addresses
  * again. */
 enum queue_verdict queue_remap(struct queue *q, const struct queue_spec *spec);

@@ -391,10 +391,65 @@ static void what_waits_stays_what_it_was(struct claim_context *x)
 	fs_claim_end(f);
 }
 
-/* The queue is stopped: whoever waits on it is answered, and has nothing. */
-static void waiting_does_not_keep_a_queue_from_stopping(struct claim_context *x)
+/*
+ * A machine that is halted for a moment stops its queues, and takes them up where they were. Linux
+ * makes ERESTARTSYS of an EINTR, for a signal that is not there: a program would see error 512.
+ */
+static void whoever_waits_goes_on_when_the_queue_does(struct claim_context *x)
 {
 	struct fs_claim *f = fs_claim_begin(x, "stop", NULL);
+	struct fe_queue *q = &f->c.fe.queues[f->c.queue];
+	struct file file = open_file(f, O_RDWR);
+	static struct waiter bert;
+	uint16_t base;
+	unsigned i;
+
+	expect_ok(set(f, &file, ANNE, WRITE(0, WHOLE)));
+	start_waiting(f, &bert, &file, lock_of(&file, BERT, WRITE(0, 9)));
+	for (i = 0; i < 4; i++) {
+		expect(still_waits(f, &bert), "not waited for");
+		expect_ok(fe_queue_stop(&f->c.fe, q, &base));
+		expect(still_waits(f, &bert), "answered by a queue that is stopped");
+		if (i % 2)
+			kill_worker(x);
+		expect_ok(fe_queue_start(&f->c.fe, q, base));
+		expect_ok(fe_queue_enable(&f->c.fe, q, true));
+		expect_ok(set(f, &file, ANNE, READ(20, 30)));
+	}
+	expect(still_waits(f, &bert), "not waited for");
+	expect_ok(set(f, &file, ANNE, UNLOCK(0, WHOLE)));
+	expect_ok(answer(f, &bert));
+	expect_is(set(f, &file, ANNE, READ(0, 0)), -EAGAIN);
+	fs_claim_end(f);
+}
+
+/* Memory that is added, say; or a queue that the front-end disables for a moment. */
+static void what_stops_no_queue_ends_no_waiting(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "memory", NULL);
+	struct fe_queue *q = &f->c.fe.queues[f->c.queue];
+	struct file file = open_file(f, O_RDWR);
+	static const struct fe_spec same;
+	static struct waiter bert;
+
+	expect_ok(set(f, &file, ANNE, WRITE(0, WHOLE)));
+	start_waiting(f, &bert, &file, lock_of(&file, BERT, WRITE(0, 9)));
+	expect(still_waits(f, &bert), "not waited for");
+	expect_ok(fe_send_memory(&f->c.fe, &same));
+	expect(still_waits(f, &bert), "not waited for with other memory");
+	expect_ok(set(f, &file, ANNE, WRITE(0, WHOLE)));
+	expect_ok(fe_queue_enable(&f->c.fe, q, false));
+	expect(still_waits(f, &bert), "answered by a disabled queue");
+	expect_ok(fe_queue_enable(&f->c.fe, q, true));
+	expect_ok(set(f, &file, ANNE, UNLOCK(0, WHOLE)));
+	expect_ok(answer(f, &bert));
+	fs_claim_end(f);
+}
+
+static void a_driver_that_begins_anew_waits_for_nothing(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "anew", NULL);
+	struct fe_queue *q = &f->c.fe.queues[f->c.queue];
 	struct file file = open_file(f, O_RDWR);
 	static struct waiter bert;
 	uint16_t base;
@@ -402,11 +457,13 @@ static void waiting_does_not_keep_a_queue_from_stopping(struct claim_context *x)
 	expect_ok(set(f, &file, ANNE, WRITE(0, WHOLE)));
 	start_waiting(f, &bert, &file, lock_of(&file, BERT, WRITE(0, 9)));
 	expect(still_waits(f, &bert), "not waited for");
-	expect_ok(fe_queue_stop(&f->c.fe, &f->c.fe.queues[f->c.queue], &base));
-	expect_is(answer(f, &bert), -EINTR);
-	expect_ok(fe_queue_start(&f->c.fe, &f->c.fe.queues[f->c.queue], base));
-	expect_ok(fe_queue_enable(&f->c.fe, &f->c.fe.queues[f->c.queue], true));
-	expect_ok(set(f, &file, ANNE, READ(0, WHOLE)));
+	expect_ok(fe_queue_stop(&f->c.fe, q, &base));
+	fe_queue_rewind(q);
+	expect_ok(fe_queue_start(&f->c.fe, q, 0));
+	expect_ok(fe_queue_enable(&f->c.fe, q, true));
+	expect_ok(set(f, &file, ANNE, UNLOCK(0, WHOLE)));
+	expect_ok(set(f, &file, ANNE, WRITE(0, WHOLE)));
+	expect_is(q->n_bogus, 0);
 	fs_claim_end(f);
 }
 
@@ -623,7 +680,9 @@ static const struct claim claims[] = {
 	CLAIM(waiting_does_not_slow_others),
 	CLAIM(whoever_waits_can_be_interrupted),
 	CLAIM(what_waits_stays_what_it_was),
-	CLAIM(waiting_does_not_keep_a_queue_from_stopping),
+	CLAIM(whoever_waits_goes_on_when_the_queue_does),
+	CLAIM(what_stops_no_queue_ends_no_waiting),
+	CLAIM(a_driver_that_begins_anew_waits_for_nothing),
 	CLAIM(closing_gives_up_the_owners_locks),
 	CLAIM(whole_files_are_locked_by_handle),
 	CLAIM(the_hosts_processes_take_part),

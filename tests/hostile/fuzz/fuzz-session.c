@@ -75,9 +75,9 @@ static void apply(struct device *d, const struct image *im)
 {
 }
 
-static void ring_fresh(struct device *d, uint32_t index)
+static void ring_begin(struct device *d, uint32_t index, uint32_t size, uint32_t n_unanswered)
 {
-	CLAIM(index < N_QUEUES);
+	CLAIM(index < N_QUEUES && n_unanswered <= UINT16_MAX);
 }
 
 static uint16_t ring_base(struct device *d, uint32_t index)
@@ -97,7 +97,7 @@ static bool announce(struct device *d, const uint8_t mac[6])
 }
 
 static const struct device_ops ops = { config_read, config_write, reset,   still,   apply,
-				       ring_fresh,  ring_base,	  mtu_set, announce };
+				       ring_begin,  ring_base,	  mtu_set, announce };
 
 /* ---- the session and its workers ---- */
 
