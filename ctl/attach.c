@@ -4,7 +4,11 @@
  * Runs in: vmdevctl. Trusts: see ctl.h.
  *
  * Each VMM has a function that makes an array of words. It is printed as JSON, or so that a shell
- * takes it: an option and its value on one line, and each line goes on to the next.
+ * takes it: an option and its value on one line, and each line goes on to the next. libvirt's are
+ * elements of a domain, one a line.
+ *
+ * No VMM is told to reconnect: vmdev keeps the connection over every recovery. All have to share
+ * the guest's memory with the back-end; its SIZE is for whoever starts it to say.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -85,10 +89,6 @@ static void add_qemu_device(json_object *words, json_object *device, const char 
 		add(words, "vhost-user-%s-pci,chardev=vmdev-%s", type, name);
 }
 
-/*
- * QEMU shares the guest's memory with the back-end, so it has to be a memfd. SIZE is the guest's to
- * say. vmdev keeps the connection over every recovery: no reconnect option is needed.
- */
 static void add_qemu(json_object *words, json_object *devices)
 {
 	add(words, "-object");
@@ -132,6 +132,151 @@ static void add_uml(json_object *words, json_object *devices)
 	}
 }
 
+/* For Cloud Hypervisor: in double quotes a comma or bracket is the value's own, "" is a quote. */
+static char *cloud_hypervisor_value(const char *text)
+{
+	char *value, *p;
+
+	if (!strpbrk(text, ",[]\""))
+		return strdup(text);
+	value = p = malloc(2 * strlen(text) + 3);
+	if (!value)
+		return NULL;
+	*p++ = '"';
+	for (; *text; text++) {
+		if (*text == '"')
+			*p++ = '"';
+		*p++ = *text;
+	}
+	*p++ = '"';
+	*p = '\0';
+	return value;
+}
+
+/* Its own vsock device is no vhost-user device; the generic one takes any type. */
+static void add_cloud_hypervisor_device(json_object *words, json_object *device, const char *socket)
+{
+	const char *type = ctl_text(device, "type", "?");
+	long long queues = (long long)ctl_number(device, "queues");
+	long long size = (long long)ctl_number(device, "queue_size");
+	scope_free char *tag = cloud_hypervisor_value(ctl_text(device, "tag", "?"));
+
+	if (strcmp(type, "blk") == 0) {
+		add(words, "--disk");
+		add(words, "vhost_user=on,socket=%s,num_queues=%lld,queue_size=%lld", socket,
+		    queues, size);
+	} else if (strcmp(type, "net") == 0) {
+		add(words, "--net");
+		add(words, "vhost_user=on,socket=%s,num_queues=%lld,queue_size=%lld,mac=%s", socket,
+		    2 * queues, size, ctl_text(device, "mac", "?"));
+	} else if (strcmp(type, "fs") == 0) {
+		add(words, "--fs");
+		add(words, "socket=%s,tag=%s,num_queues=%lld,queue_size=%lld", socket,
+		    tag ? tag : "?", queues, size);
+	} else {
+		add(words, "--generic-vhost-user");
+		add(words, "socket=%s,device_type=%d,queue_sizes=[%lld,%lld,%lld]", socket,
+		    virtio_id(type), size, size, size);
+	}
+}
+
+static void add_cloud_hypervisor(json_object *words, json_object *devices)
+{
+	add(words, "--memory");
+	add(words, "size=SIZE,shared=on");
+	for (size_t i = 0; i < json_object_array_length(devices); i++) {
+		json_object *device = json_object_array_get_idx(devices, i);
+		scope_free char *socket = cloud_hypervisor_value(ctl_text(device, "socket", "?"));
+
+		add_cloud_hypervisor_device(words, device, socket ? socket : "?");
+	}
+}
+
+/* Without max-queue-size crosvm lets a driver have queues of 32,768. */
+static void add_crosvm(json_object *words, json_object *devices)
+{
+	for (size_t i = 0; i < json_object_array_length(devices); i++) {
+		json_object *device = json_object_array_get_idx(devices, i);
+		const char *type = ctl_text(device, "type", "?");
+
+		add(words, "--vhost-user");
+		add(words, "type=%s,socket=%s,max-queue-size=%lld",
+		    strcmp(type, "blk") == 0 ? "block" : type, ctl_text(device, "socket", "?"),
+		    (long long)ctl_number(device, "queue_size"));
+	}
+}
+
+static char *xml_value(const char *text)
+{
+	enum { LONGEST = 6 };
+	char *value = malloc(LONGEST * strlen(text) + 1), *p = value;
+
+	for (; value && *text; text++) {
+		if (*text == '&')
+			p = stpcpy(p, "&amp;");
+		else if (*text == '<')
+			p = stpcpy(p, "&lt;");
+		else if (*text == '\'')
+			p = stpcpy(p, "&apos;");
+		else
+			*p++ = *text;
+	}
+	if (value)
+		*p = '\0';
+	return value;
+}
+
+/* The n-th disk's name is the domain's to choose; each needs one. */
+static void add_libvirt_device(json_object *words, json_object *device, const char *socket, int n)
+{
+	const char *type = ctl_text(device, "type", "?");
+	long long queues = (long long)ctl_number(device, "queues");
+	long long size = (long long)ctl_number(device, "queue_size");
+	scope_free char *tag = xml_value(ctl_text(device, "tag", "?")), *arg = qemu_value(socket);
+
+	if (strcmp(type, "blk") == 0)
+		add(words,
+		    "<disk type='vhostuser' device='disk'>"
+		    "<driver name='qemu' type='raw' queues='%lld' queue_size='%lld'/>"
+		    "<source type='unix' path='%s'/><target dev='vd%c' bus='virtio'/></disk>",
+		    queues, size, socket, 'a' + n % 26);
+	else if (strcmp(type, "net") == 0)
+		add(words,
+		    "<interface type='vhostuser'><mac address='%s'/>"
+		    "<source type='unix' path='%s' mode='client'/><model type='virtio'/>"
+		    "<driver queues='%lld'/></interface>",
+		    ctl_text(device, "mac", "?"), socket, queues);
+	else if (strcmp(type, "fs") == 0)
+		add(words,
+		    "<filesystem type='mount'><driver type='virtiofs' queue='%lld'/>"
+		    "<source socket='%s'/><target dir='%s'/></filesystem>",
+		    size, socket, tag ? tag : "?");
+	else
+		add(words,
+		    "<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
+		    "<qemu:arg value='-chardev'/><qemu:arg value='socket,id=vmdev%d,path=%s'/>"
+		    "<qemu:arg value='-device'/>"
+		    "<qemu:arg value='vhost-user-%s-pci,chardev=vmdev%d'/></qemu:commandline>",
+		    n, arg ? arg : "?", type, n);
+}
+
+static void add_libvirt(json_object *words, json_object *devices)
+{
+	add(words, "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>");
+	for (size_t i = 0; i < json_object_array_length(devices); i++) {
+		json_object *device = json_object_array_get_idx(devices, i);
+		scope_free char *socket = xml_value(ctl_text(device, "socket", "?"));
+
+		add_libvirt_device(words, device, socket ? socket : "?", (int)i);
+	}
+}
+
+static void print_lines(json_object *lines)
+{
+	for (size_t i = 0; i < json_object_array_length(lines); i++)
+		puts(json_object_get_string(json_object_array_get_idx(lines, i)));
+}
+
 static void print_words(json_object *words)
 {
 	bool is_option = false;
@@ -151,7 +296,12 @@ static enum ctl_exit run_attach(struct ctl *ctl, int argc, char **argv)
 	static const struct {
 		const char *vmm;
 		void (*add)(json_object *words, json_object *devices);
-	} rows[] = { { "qemu", add_qemu }, { "uml", add_uml } };
+		void (*print)(json_object *words);
+	} rows[] = { { "qemu", add_qemu, print_words },
+		     { "cloud-hypervisor", add_cloud_hypervisor, print_words },
+		     { "crosvm", add_crosvm, print_words },
+		     { "uml", add_uml, print_words },
+		     { "libvirt", add_libvirt, print_lines } };
 	json_object *devices, *words;
 	enum ctl_exit exit;
 
@@ -166,17 +316,20 @@ static enum ctl_exit run_attach(struct ctl *ctl, int argc, char **argv)
 		if (ctl->json)
 			ctl_print_json(words);
 		else
-			print_words(words);
+			rows[i].print(words);
 		json_object_put(words);
 		json_object_put(devices);
 		return CTL_DONE;
 	}
-	ctl_error("attach: \"%s\" is no VMM that is known here; expected qemu or uml", argv[0]);
+	ctl_error("attach: \"%s\" is no VMM that is known here; expected qemu, cloud-hypervisor, "
+		  "crosvm, uml or libvirt",
+		  argv[0]);
 	return CTL_USAGE;
 }
 
 const struct verb attach_verbs[] = {
-	{ "attach", "qemu|uml VM[/DEVICE]", "print the arguments that attach devices to a VMM", 2,
-	  2, run_attach, .takes_json = true, .only_prints = true },
+	{ "attach", "qemu|cloud-hypervisor|crosvm|uml|libvirt VM[/DEVICE]",
+	  "print how a VMM attaches devices", 2, 2, run_attach, .takes_json = true,
+	  .only_prints = true },
 	{ 0 },
 };
