@@ -129,7 +129,7 @@ uint32_t inode_make(struct inodes *s, const struct inode_key *key, int fd, uint3
 		.ino = key->ino,
 		.dev = key->dev,
 		.mnt = key->mnt,
-		.generation = e->generation + 1,
+		.generation = ++s->table->n_made,
 		.flags = flags,
 		.type = type,
 	};
@@ -139,6 +139,7 @@ uint32_t inode_make(struct inodes *s, const struct inode_key *key, int fd, uint3
 	inode_store(s, index, inode_word(fd, 0));
 	CRASH_POINT("fs.inode.made");
 	inode_tally(&s->n_fds, 1);
+	inode_chunk_taken(s, index);
 	s->n_known++;
 	inode_hash(s, index);
 	return index;
@@ -152,6 +153,7 @@ int inode_free(struct inodes *s, uint32_t index)
 	inode_store(s, index, 0);
 	CRASH_POINT("fs.inode.freed");
 	give_free(s, index);
+	inode_chunk_freed(s, index);
 	s->n_known--;
 	if (!word_open(word)) {
 		inode_tally(&s->n_parked, -1);

@@ -24,6 +24,8 @@ struct inode {
 
 enum {
 	INODE_WORD_BITS = 64,
+	INODE_CHUNK = 4096, /* indices whose memory is given back at a time */
+	INODE_CHUNKS = INODE_MAX / INODE_CHUNK,
 	INODE_FDS = 1 << (64 - INODE_COUNT_BITS), /* descriptors that a word can hold */
 };
 
@@ -36,6 +38,10 @@ struct inodes {
 	uint32_t n_known;
 	uint32_t clock;	     /* next to be asked whether it can be parked */
 	uint32_t first_free; /* no free index is in a word of taken[] below this */
+	/* Chunks that have memory and no inode; written locked, read without. */
+	uint32_t n_spare;
+	uint16_t n_in_chunk[INODE_CHUNKS];
+	bool has_memory[INODE_CHUNKS];
 	uint8_t strange[CONTRACT_MAX_THREADS]; /* by thread: how new what it looked up lately was */
 	uint64_t taken[INODE_MAX / INODE_WORD_BITS];   /* by index: not free */
 	uint64_t claimed[INODE_FDS / INODE_WORD_BITS]; /* by descriptor, at take-over: in a table */
@@ -137,6 +143,11 @@ uint32_t inode_find_id(struct inodes *s, uint64_t nodeid);
  */
 uint32_t inode_make(struct inodes *s, const struct inode_key *key, int fd, uint32_t type,
 		    uint32_t flags);
+
+/* inode-chunk.c; locked: an index of an inode that is made, or was freed. */
+void inode_chunk_taken(struct inodes *s, uint32_t index);
+void inode_chunk_freed(struct inodes *s, uint32_t index);
+void inode_chunks_found(struct inodes *s); /* at take-over, when all are taken */
 
 /* In the hash, or no longer (inode_init(), stale inodes). */
 void inode_hash(struct inodes *s, uint32_t index);

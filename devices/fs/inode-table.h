@@ -31,6 +31,8 @@
  *  park      the digest of its file handle; word = (INODE_FD_PARKED, count); the descriptor is
  *            closed.
  *  revive    word = (fd, count).
+ *  give back the memory of free indices is zero again, high is what is left below: nothing that
+ *            counts.
  *  name      written while the inode has a descriptor, and looked up again before that is given up:
  *            a torn name is found out then.
  *
@@ -101,8 +103,10 @@ struct inode_hand {
 };
 
 struct inode_table {
-	uint32_t made; /* 0: as the keeper has made it. Written last by inode_init() */
-	uint32_t high; /* indices from here on have never been used; only grows */
+	uint32_t made;	 /* 0: as the keeper has made it. Written last by inode_init() */
+	uint32_t high;	 /* indices from here on are free, and all is zero there */
+	uint32_t n_made; /* inodes so far; the next one's generation */
+	uint32_t unused;
 	struct inode_hand hand;
 	uint32_t bucket[INODE_BUCKETS];
 	uint64_t word[INODE_MAX];

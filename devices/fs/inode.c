@@ -113,12 +113,14 @@ static int take_stock(struct fs *fs)
 		else if (!claim(s, fd))
 			return -EBADMSG;
 		s->taken[i / INODE_WORD_BITS] |= UINT64_C(1) << i % INODE_WORD_BITS;
+		inode_chunk_taken(s, i);
 		n_known++;
 		any_unknown |= word_count(word) == 0;
 	}
 	s->n_known = n_known;
 	s->n_parked = n_parked;
 	s->n_fds = n_known - n_parked;
+	inode_chunks_found(s);
 	if (any_unknown)
 		free_unknown(s, high);
 	return 0;
@@ -184,6 +186,8 @@ int inode_prepare(struct fs *fs)
 	s->max_fds = fds_allowed();
 	s->clock = INODE_ROOT + 1;
 	s->taken[0] = 1 | 1 << INODE_ROOT;
+	s->n_in_chunk[0] = 1; /* the root's: always there */
+	s->has_memory[0] = true;
 	/* What taking stock writes, where there are not many. */
 	touch(&s->taken[1], TOUCH_PAGE);
 	touch(s->claimed, TOUCH_PAGE);
@@ -414,4 +418,5 @@ void inode_forget_all(struct fs *fs)
 
 	for (uint32_t i = INODE_ROOT + 1; i < high; i++)
 		forget_one(s, i);
+	inode_give_back(fs);
 }

@@ -146,5 +146,8 @@ const uint64_t *inode_claimed_fds(const struct fs *fs, uint32_t *ret_n_words);
 /* Every descriptor that the table holds. */
 void inode_for_each_fd(struct fs *fs, void (*found)(int fd, void *arg), void *arg);
 
+/* After forgetting: memory that the table does not need any more. */
+void inode_give_back(struct fs *fs);
+
 /* Forget all (DESTROY, or a new INIT). */
 void inode_forget_all(struct fs *fs);

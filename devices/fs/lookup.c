@@ -58,6 +58,7 @@ int op_lookup(struct request *rq)
 int op_forget(struct request *rq)
 {
 	inode_forget(rq, rq->in.nodeid, REQUEST_ARGS(rq, fuse_forget_in)->nlookup);
+	inode_give_back(rq->fs);
 	return REQUEST_NO_REPLY;
 }
 
@@ -69,5 +70,6 @@ int op_batch_forget(struct request *rq)
 
 	for (uint32_t i = 0; i < in->count && i < room; i++)
 		inode_forget(rq, one[i].nodeid, one[i].nlookup);
+	inode_give_back(rq->fs);
 	return REQUEST_NO_REPLY;
 }

@@ -56,6 +56,14 @@ void *state_map_device(uint64_t len)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+int state_give_back(uint64_t offset, uint64_t len)
+{
+	return fallocate(CONTRACT_FD_STATE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 (off_t)(device_offset() + offset), (off_t)len) < 0
+		       ? -errno
+		       : 0;
+}
+
 static int create_at(const char *name, uint64_t len, int number)
 {
 	scope_fd int fd = fd_open_memfd(name, len, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);

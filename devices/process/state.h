@@ -142,6 +142,12 @@ struct state *state_map(uint64_t device_len);
 void *state_map_device(uint64_t len);
 
 /*
+ * Give back the memory of len bytes at offset of the device type's part: they are zero afterwards.
+ * 0 or a negative errno.
+ */
+int state_give_back(uint64_t offset, uint64_t len);
+
+/*
  * A fresh state memfd at CONTRACT_FD_STATE with device_len bytes for the device type, and a fresh
  * in-flight memfd of inflight_len bytes at CONTRACT_FD_INFLIGHT; earlier ones are closed. 0 or a
  * negative errno. Only in the keeper, with no worker.

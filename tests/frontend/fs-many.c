@@ -8,7 +8,7 @@
  * All names are looked up, and then again in an order that has nothing to do with the first, until so many look-ups were made; nothing is
  * forgotten meanwhile. Each time the node id has to be the one of the first time, and the attributes those of the file: most
  * have lost their descriptor in between (devices/fs/inode-park.c). With --kill the worker dies half way. In the end all are forgotten, and
- * the descriptors have to be as many as in the beginning.
+ * the descriptors have to be as many as in the beginning, and most of the memory has to be given back.
  */
 #include "tests/frontend/backend.h"
 #include "tests/frontend/fill.h"
@@ -33,6 +33,7 @@ enum {
 	FD_STATE = 6,	  /* of the keeper: the state memfd */
 	BYTES_EACH = 384, /* of memory, and that is plenty */
 	BYTES_FIXED = 64 << 20,
+	MANY = 20000, /* names: fewer are not worth it */
 };
 
 /* One file: what the first look-up said. */
@@ -220,7 +221,7 @@ static const char *run(struct many *m, uint64_t n_lookups, bool kills, bool json
 {
 	uint32_t before = n_fds(m), during, after;
 	double began = seconds(), took;
-	uint64_t state, private;
+	uint64_t state_before = state_bytes(m), state, state_after, private;
 
 	find_dirs(m);
 	look_up(m, n_lookups, kills);
@@ -230,14 +231,16 @@ static const char *run(struct many *m, uint64_t n_lookups, bool kills, bool json
 	private = worker_bytes(m);
 	forget_all(m);
 	after = n_fds(m);
+	state_after = state_bytes(m);
 	printf(json ? "{\"lookups\": %lu, \"names\": %u, \"seconds\": %.1f, \"fds\": %u, "
 		      "\"fds_before\": %u, "
-		      "\"fds_after\": %u, \"state_bytes\": %lu, \"private_bytes\": %lu}\n"
+		      "\"fds_after\": %u, \"state_bytes\": %lu, \"state_bytes_after\": %lu, "
+		      "\"private_bytes\": %lu}\n"
 		    : "%lu look-ups of %u names in %.1f s; descriptors %u, before %u, afterwards "
 		      "%u; state %lu "
-		      "bytes, private memory %lu bytes\n",
+		      "bytes, afterwards %lu, private memory %lu bytes\n",
 	       (unsigned long)n_lookups, m->n_names, took, during, before, after,
-	       (unsigned long)state, (unsigned long)private);
+	       (unsigned long)state, (unsigned long)state_after, (unsigned long)private);
 	if (during > before + (2u << 16) ||
 	    (m->n_names > during && during > before + m->n_names / 2))
 		return "descriptors are not bounded";
@@ -245,6 +248,8 @@ static const char *run(struct many *m, uint64_t n_lookups, bool kills, bool json
 		return "descriptors of what was forgotten are still there";
 	if (state + private > BYTES_FIXED + (uint64_t)m->n_names * BYTES_EACH)
 		return "too much memory";
+	if (m->n_names >= MANY && state_after - state_before > (state - state_before) / 2)
+		return "memory of what was forgotten is not given back";
 	return NULL;
 }
 
