@@ -368,12 +368,39 @@ static bool waits_for_disk(const struct handle *h, const struct fuse_write_in *i
 	       (h->flags & (O_DIRECT | O_DSYNC | O_SYNC));
 }
 
+static bool is_direct(const struct handle *h, const struct fuse_write_in *in)
+{
+	return (h->flags & O_DIRECT) && !(in->write_flags & FUSE_WRITE_CACHE);
+}
+
+/*
+ * Pages that the guest's kernel writes back (of a mapping, say) end where the file does, whatever
+ * the handle that it has at hand: they go to the host's page cache. -1: the handle will do.
+ */
+static int open_for_pages(struct request *rq, const struct handle *h,
+			  const struct fuse_write_in *in)
+{
+	struct inode *i;
+	int fd;
+
+	if (!(h->flags & O_DIRECT) || is_direct(h, in))
+		return -1;
+	i = inode_get(rq->fs, h->nodeid);
+	if (!i)
+		return -1;
+	fd = inode_reopen(rq->fs, i, O_WRONLY);
+	inode_put(rq->fs, i);
+	return fd;
+}
+
 static ssize_t write_file(struct request *rq, const struct handle *h,
 			  const struct fuse_write_in *in)
 {
-	struct transfer x = {
-		.fd = h->fd, .len = in->size, .offset = in->offset, .flags = durability(in)
-	};
+	host_fd int own = open_for_pages(rq, h, in);
+	struct transfer x = { .fd = own < 0 ? h->fd : own,
+			      .len = in->size,
+			      .offset = in->offset,
+			      .flags = durability(in) };
 	bool slow = waits_for_disk(h, in);
 	struct creds_kill kill;
 	ssize_t n;
@@ -400,7 +427,7 @@ static bool write_aside(struct request *rq, const struct handle *h, const struct
 					  .len = in->size,
 					  .flags = (uint32_t)durability(in) };
 
-	return (h->flags & O_DIRECT) && !appends(rq, in) && in->size > 0 &&
+	return is_direct(h, in) && !appends(rq, in) && in->size > 0 &&
 	       !(in->write_flags & FUSE_WRITE_KILL_SUIDGID) && errand_begin(rq, &spec);
 }
 

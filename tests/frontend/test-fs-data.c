@@ -266,10 +266,10 @@ static void a_read_only_device_opens_for_reading(struct claim_context *x)
 
 /* WRITE with its data at a page's begin, as a guest's direct I/O has it, or off bytes further. */
 static int write_pages(struct fs_claim *f, const struct file *file, uint8_t *pages, uint32_t off,
-		       uint32_t len)
+		       uint32_t len, uint32_t flags)
 {
 	struct fc_call *call = &f->c.call;
-	struct fuse_write_in in = { .fh = file->fh, .size = len };
+	struct fuse_write_in in = { .fh = file->fh, .size = len, .write_flags = flags };
 	struct fe_sg sg[] = { { call->header, sizeof(*call->header) },
 			      { call->args, sizeof(in) },
 			      { pages + off, len },
@@ -336,12 +336,25 @@ static void direct_transfers_are_aligned(struct claim_context *x)
 	int r;
 
 	fill_pattern(pages, 128 * KIB, 1, 1);
-	expect_is(write_pages(f, &file, pages, 0, sizeof(got)), sizeof(got));
+	expect_is(write_pages(f, &file, pages, 0, sizeof(got), 0), sizeof(got));
 	expect_is(fc_read(&f->c, file.node, file.fh, 0, got, sizeof(got)), sizeof(got));
 	expect(memcmp(pages, got, sizeof(got)) == 0, "other data");
 	/* As with any file: what the host's file system cannot do is an error, not something else. */
-	r = write_pages(f, &file, pages, 3, 5);
+	r = write_pages(f, &file, pages, 3, 5, 0);
 	expect(r == -EINVAL || r == 5, "%d", r);
+	fs_claim_end(f);
+}
+
+/* A mapping of a file that is open for direct I/O alone: its last page ends where the file does. */
+static void pages_are_written_back_by_a_direct_handle(struct claim_context *x)
+{
+	struct fs_claim *f = fs_claim_begin(x, "mapped", NULL);
+	uint8_t *pages = fe_memory_alloc(&f->c.fe.mem, 64 * KIB, 4096);
+	struct file file = create(f, "file", O_RDWR | O_DIRECT);
+
+	memcpy(pages, "text and", 8);
+	expect_is(write_pages(f, &file, pages, 0, 5, FUSE_WRITE_CACHE), 5);
+	expect(fs_claim_holds(f, "file", "text "), "other data");
 	fs_claim_end(f);
 }
 
@@ -572,6 +585,7 @@ static const struct claim claims[] = {
 	CLAIM(the_guest_may_keep_little_by_itself, plain),
 	CLAIM(a_writeback_cache_says_where_to_append, writeback),
 	CLAIM(direct_transfers_are_aligned, direct),
+	CLAIM(pages_are_written_back_by_a_direct_handle, direct),
 	CLAIM(a_read_only_device_opens_for_reading, read_only),
 	CLAIM(the_guest_may_keep_nothing_uncached, uncached),
 	CLAIM(the_guest_may_keep_all_cached, cached),
