@@ -474,6 +474,21 @@ static void an_access_port_hides_no_second_tag(void **state)
 	only(0, make(0, TO_ALL, 60));
 }
 
+/* The same from a trunk, in a VLAN that is its own, to one that has that VLAN without a tag: the inner tag would become the first. */
+static void a_trunk_reaches_no_vlan_by_a_second_tag(void **state)
+{
+	const struct port_spec own = trunk_spec(2, 10, 20, 0);
+
+	plug_vlans();
+	replug(2, &own);
+	pass(2, tagged(tagged(make(2, TO_ALL, 60), 25), 20));
+	expect(3, tagged(tagged(make(2, TO_ALL, 60), 25), 20));
+	assert_false(receives(1, NULL)); /* access 20: it sees no tags */
+	assert_int_equal(side[1].port->counters.n_vlan, 1);
+	pass(3, tagged(tagged(make(3, TO_ALL, 60), 15), 0));
+	expect(2, tagged(tagged(make(3, TO_ALL, 60), 15), 20));
+}
+
 static void offsets_move_with_tags(void **state)
 {
 	struct frame f = make(0, TO_ALL, 200), g;
@@ -884,6 +899,7 @@ int main(void)
 		CASE(what_is_of_another_vlan_is_dropped),
 		CASE(a_tag_of_vlan_0_is_a_priority),
 		CASE(an_access_port_hides_no_second_tag),
+		CASE(a_trunk_reaches_no_vlan_by_a_second_tag),
 		CASE(offsets_move_with_tags),
 		CASE(offsets_in_a_tag_are_malformed),
 		CASE(a_bound_port_has_one_source),

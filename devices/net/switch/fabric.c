@@ -16,6 +16,7 @@ struct passage {
 	struct port *from;
 	uint32_t queue;
 	uint16_t vlan;
+	bool nested;	     /* there is another tag behind the VLAN's */
 	uint32_t n_bytes;    /* that this queue's frames have made so far in this turn */
 	const uint8_t *rest; /* what is not in the head, in the port's memory */
 	struct head head;
@@ -78,16 +79,22 @@ bool fabric_remove(struct fabric *f, uint32_t id)
 
 /* ---- out ---- */
 
-/* With a tag, or without, as the port has the frame's VLAN. */
-static void dress(struct passage *g, const struct port *to)
+/*
+ * With a tag, or without, as the port has the frame's VLAN; but never without if another tag would thereby become the first, and
+ * the frame one of a VLAN that its sender is not in. False: it cannot go there.
+ */
+static bool dress(struct passage *g, const struct port *to)
 {
-	bool tag = !(to->flags & CONTRACT_PORT_UNTAGGED) || g->vlan != to->native;
+	bool tag = !(to->flags & CONTRACT_PORT_UNTAGGED) || g->vlan != to->native || g->nested;
 	struct head *h = &g->head;
 
+	if (tag && !(to->flags & CONTRACT_PORT_TAGGED))
+		return false;
 	if (h->tagged && !tag)
 		head_untag(h);
 	else if (!h->tagged && tag)
 		head_tag(h, (uint16_t)((h->tag & ~HEAD_VLAN_MASK) | g->vlan));
+	return true;
 }
 
 static void put_ring(struct passage *g, struct port *to)
@@ -131,7 +138,10 @@ static void put_stream(struct passage *g, struct port *to)
 
 static void put(struct passage *g, struct port *to)
 {
-	dress(g, to);
+	if (!dress(g, to)) {
+		to->counters.n_vlan++;
+		return;
+	}
 	g->n_bytes += g->head.len + g->head.rest;
 	if (port_is_stream(to))
 		put_stream(g, to);
@@ -158,8 +168,7 @@ static bool has_tag(const struct head *h)
 
 /*
  * The frame's VLAN by its tag, which is taken off, or by its port. A tag of VLAN 0 gives a priority
- * and no VLAN. From a port without tags no other may hide behind it: where the port's VLAN goes out without a tag, it would
- * be the first one.
+ * and no VLAN. From a port without tags no other may hide behind it.
  */
 static bool classify(struct passage *g)
 {
@@ -181,6 +190,7 @@ static bool classify(struct passage *g)
 		vlan = from->native;
 	}
 	g->vlan = vlan;
+	g->nested = has_tag(h);
 	return port_has_vlan(from, vlan);
 }
 

@@ -34,8 +34,9 @@ struct port_counters {
 	uint64_t n_full;      /* out: the device, or the stack, does not keep up */
 	uint64_t n_malformed; /* in: offloads that do not fit, or a ring that made no sense */
 	uint64_t n_forged;    /* in: another's address, or a group's, as source */
-	uint64_t n_vlan;      /* in: of a VLAN that the port is not in */
-	uint64_t n_offload;   /* out: the stack takes no offloads */
+	uint64_t
+		n_vlan; /* in: of a VLAN that the port is not in; out: with more tags than it may have */
+	uint64_t n_offload; /* out: the stack takes no offloads */
 };
 
 /* The last destination that was looked up; good while the table and the second are the same. */
