@@ -5,8 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char word[] = "CONNECT ";
+static const char word[] = "connect";
 enum { WORD_LEN = sizeof(word) - 1 };
+
+static bool is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == '\r';
+}
+
+/* In capitals or not: so have others. What has come of it is right. */
+static bool begins_with_word(const uint8_t *text, uint32_t len)
+{
+	for (uint32_t i = 0; i < len && i < WORD_LEN; i++)
+		if ((text[i] | 0x20) != word[i])
+			return false;
+	return len <= WORD_LEN || is_blank(text[WORD_LEN]);
+}
 
 static bool digits_to_port(const uint8_t *p, const uint8_t *end, uint32_t *ret_port)
 {
@@ -28,15 +42,17 @@ static bool digits_to_port(const uint8_t *p, const uint8_t *end, uint32_t *ret_p
 int line_parse(const uint8_t *text, uint32_t len, uint32_t *ret_port)
 {
 	uint32_t max = len < LINE_MAX_LEN ? len : LINE_MAX_LEN;
-	const uint8_t *newline = memchr(text, '\n', max), *end = newline;
+	const uint8_t *newline = memchr(text, '\n', max), *end = newline, *port;
 
-	if (memcmp(text, word, max < WORD_LEN ? max : WORD_LEN) != 0)
+	if (!begins_with_word(text, max))
 		return LINE_BAD;
 	if (!newline)
 		return max == LINE_MAX_LEN ? LINE_BAD : LINE_MORE;
-	if (newline > text + WORD_LEN && newline[-1] == '\r')
+	for (port = text + WORD_LEN; port < end && is_blank(*port); port++)
+		;
+	while (end > port && is_blank(end[-1]))
 		end--;
-	if (end < text + WORD_LEN || !digits_to_port(text + WORD_LEN, end, ret_port))
+	if (!digits_to_port(port, end, ret_port))
 		return LINE_BAD;
 	return (int)(newline - text) + 1;
 }

@@ -1,6 +1,6 @@
 /*
  * What host programs and devices say to each other before a stream begins, as Firecracker and Cloud
- * Hypervisor have it: "CONNECT PORT\n" and "OK PORT\n".
+ * Hypervisor have it: "CONNECT PORT\n" and "OK PORT\n". They take small letters and more blanks, too.
  *
  * Runs in: worker. Trusts: nothing; a host program writes what it likes.
  */

@@ -24,6 +24,22 @@ static void a_line_is_taken_whole_and_nothing_after_it(void **state)
 	assert_int_equal(port, UINT32_MAX);
 }
 
+/* Firecracker, Cloud Hypervisor and vhost-device-vsock each take some of these. */
+static void a_line_is_what_other_vmms_take_for_one(void **state)
+{
+	static const char *const good[] = {
+		"connect 52\n",	 "Connect 52\n",  "CONNECT  52\n",
+		"CONNECT\t52\n", "CONNECT 52 \n", "CONNECT 52 \r\n",
+	};
+
+	for (size_t i = 0; i < UNIT_N(good); i++) {
+		uint32_t port = 0;
+
+		assert_int_equal(line(good[i], &port), strlen(good[i]));
+		assert_int_equal(port, 52);
+	}
+}
+
 static void the_beginning_of_a_line_is_waited_for(void **state)
 {
 	static const char text[] = "CONNECT 1024";
@@ -42,11 +58,13 @@ static void anything_else_is_no_line(void **state)
 		"CONNECT -1\n",
 		"CONNECT 4294967296\n",
 		"CONNECT 1 2\n",
-		"connect 1\n",
+		"CONNECTED 1\n",
+		" CONNECT 1\n",
 		"GET / HTTP/1.0\r\n",
 		"\n",
 		"CONNECT 0x10\n",
-		"CONNECT  1\n",
+		"CONNECT1\n",
+		"CONNECT +1\n",
 		"CONNECT 11111111111111111111111111111111111111",
 	};
 	uint32_t port;
@@ -237,6 +255,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_line_is_taken_whole_and_nothing_after_it),
+		cmocka_unit_test(a_line_is_what_other_vmms_take_for_one),
 		cmocka_unit_test(the_beginning_of_a_line_is_waited_for),
 		cmocka_unit_test(anything_else_is_no_line),
 		cmocka_unit_test(ports_are_those_of_the_list),
