@@ -4,11 +4,14 @@
 #include <unistd.h>
 
 #include "devices/base/crash.h"
+#include "devices/process/thread.h"
 #include "devices/vsock/in-private.h"
 
 enum {
 	MAX_BURST = STORE_SLOT_HEADS,
 	MIN_BURST = 1,
+	EMPTY_MAX = 1024, /* messages that are left out at once */
+	EMPTY_AT_END = 16,
 	END_MS = 8000, /* for the guest to take leave: as long as Linux itself waits */
 };
 
@@ -120,14 +123,34 @@ static void not_received(struct vsock *v, struct conn *c, int error)
 	}
 }
 
-/* How long is the next message? A negative errno; 0: there will be none. */
-static int message_len(const struct conn *c)
+/* The length of the next message, which is taken off or left there. A negative errno; 0: an empty one, or the end. */
+static int look_at_message(const struct conn *c, int flags)
 {
 	struct mmsghdr m = { 0 };
 
-	if (syscall(SYS_recvmmsg, c->fd, &m, 1, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC, NULL) < 0)
+	if (syscall(SYS_recvmmsg, c->fd, &m, 1, MSG_DONTWAIT | MSG_TRUNC | flags, NULL) < 0)
 		return -errno;
 	return (int)m.msg_len;
+}
+
+/*
+ * How long is the next message? A negative errno; 0: there will be none. What is empty is no message of a vsock's, and left out:
+ * to the kernel it is the same as the end, but of that epoll tells. Once it has, only some more are looked for.
+ */
+static int message_len(struct vsock *v, const struct conn *c)
+{
+	const struct local *l = conn_local(v, c);
+
+	for (uint32_t n = 0; n < (l->end_seen ? EMPTY_AT_END : EMPTY_MAX); n++) {
+		int len = look_at_message(c, MSG_PEEK);
+
+		if (len != 0)
+			return len;
+		if (!l->end_seen)
+			thread_look(v->thread);
+		(void)look_at_message(c, 0);
+	}
+	return l->end_seen ? 0 : -EOVERFLOW;
 }
 
 /* How many bytes to receive now; 0: none, and what that means has been seen to. */
@@ -138,7 +161,7 @@ static uint32_t wanted(struct vsock *v, struct conn *c)
 
 	if (c->type == VIRTIO_VSOCK_TYPE_STREAM)
 		return credit;
-	len = message_len(c);
+	len = message_len(v, c);
 	if (len <= 0) {
 		not_received(v, c, len);
 		return 0;

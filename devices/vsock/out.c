@@ -129,8 +129,13 @@ void out_pass_end_on(struct vsock *v, struct conn *c)
 {
 	bool wants = (c->guest_done & VIRTIO_VSOCK_SHUTDOWN_SEND) != 0;
 
-	if (!wants || in_buffer(c) > 0 || v->run.n > 0)
+	if (!wants || v->run.n > 0)
 		return;
+	if (in_buffer(c) > 0) {
+		if (is_seqpacket(c) && first_message(v, c) == 0)
+			conn_reset(v, c, "it ends within a message");
+		return;
+	}
 	if (c->state == CONN_ORPHAN) {
 		conn_drop(v, c);
 	} else if (c->guest_done == (VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV)) {
@@ -179,6 +184,16 @@ void out_flush(struct vsock *v, struct conn *c)
 		watch_for_no_room(v, c);
 	conn_offer_credit(v, c);
 	out_pass_end_on(v, c);
+}
+
+void out_end_message(struct vsock *v, struct conn *c)
+{
+	out_send_run(v);
+	if (!is_seqpacket(c) || c->state != CONN_OPEN || in_buffer(c) == 0)
+		return;
+	mark_end(v->store->ends[conn_index(v, c)], c->taken - 1);
+	if (!conn_local(v, c)->blocked)
+		out_flush(v, c);
 }
 
 void out_recover_flush(struct vsock *v)

@@ -35,6 +35,9 @@ bool out_run_takes(const struct vsock *v, const struct conn *c);
  */
 void out_run_add(struct vsock *v, const struct conn *c, uint16_t head, const struct packet *p,
 		 uint32_t n_iov);
+/* A message ends with what has come already. */
+void out_end_message(struct vsock *v, struct conn *c);
+
 struct iovec *out_iov(struct vsock *v);
 
 /* Send what the run has, if anything, and give its packets back. */

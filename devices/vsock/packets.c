@@ -109,8 +109,11 @@ static void on_data(struct vsock *v, struct conn *c, struct arrival *a)
 {
 	const struct packet *p = &a->p;
 
-	if (p->len == 0)
+	if (p->len == 0) {
+		if (p->flags & VIRTIO_VSOCK_SEQ_EOM)
+			out_end_message(v, c);
 		return;
+	}
 	if (c->guest_done & VIRTIO_VSOCK_SHUTDOWN_SEND) {
 		conn_reset(v, c, "data after the end");
 		return;

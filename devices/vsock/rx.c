@@ -4,6 +4,11 @@
 #include "devices/base/crash.h"
 #include "devices/process/thread.h"
 
+/* More of a buffer is not used, whatever it has: so sums of them are what they seem. */
+enum { ROOM_MAX = 1 << 20 };
+
+_Static_assert((uint64_t)ROOM_MAX *STORE_SLOT_HEADS < UINT32_MAX, "the room of a slot is a length");
+
 void rx_break(struct vsock *v)
 {
 	v->rx->queue.broken = true;
@@ -13,16 +18,20 @@ void rx_break(struct vsock *v)
 
 bool rx_add_chain(struct buffers *b, const struct chain *c)
 {
+	uint32_t room = c->writable_len - PACKET_HEADER_LEN;
+
 	if (c->n_readable > 0 || c->writable_len <= PACKET_HEADER_LEN)
 		return false;
+	if (room > ROOM_MAX)
+		room = ROOM_MAX;
 	b->buffer[b->n++] = (struct buffer){
 		.head = c->head,
 		.first_iov = b->n_iov,
 		.n_iov = c->n_writable,
-		.room = c->writable_len - PACKET_HEADER_LEN,
+		.room = room,
 	};
 	b->n_iov += c->n_writable;
-	b->room += c->writable_len - PACKET_HEADER_LEN;
+	b->room += room;
 	return true;
 }
 

@@ -1,6 +1,7 @@
 /*
  * The vsock device at what crash points do not reach: a guest that changes what its device was about while nobody served it, requests
- * that crash it, letters that were acted on already, states that no worker of ours would leave.
+ * that crash it, letters that were acted on already, states that no worker of ours would leave; and at what the script of
+ * frontend-vsock-crash does not send.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "devices/base/crash.h"
 #include "devices/process/worker.h"
+#include "devices/vsock/rx.h"
 #include "tests/unit/unit.h"
 #include "tests/unit/vsock-bench.h"
 
@@ -383,6 +385,99 @@ static void messages_that_come_together_in_the_buffer_keep_their_ends(void **sta
 	close(host);
 }
 
+/* What the guest is sent on a connection: the bytes of its packets, with '|' where a message ends. */
+static void assert_messages(const char *expected)
+{
+	struct virtio_vsock_hdr h;
+	uint8_t payload[BENCH_RX_LEN];
+	char got[256] = "";
+
+	bench_turn();
+	while (bench_receive(&h, payload)) {
+		if (h.op == VIRTIO_VSOCK_OP_SHUTDOWN)
+			strcat(got, "END");
+		if (h.op != VIRTIO_VSOCK_OP_RW)
+			continue;
+		strncat(got, (const char *)payload, h.len);
+		strcat(got, h.flags & VIRTIO_VSOCK_SEQ_EOM ? "|" : "");
+	}
+	assert_string_equal(got, expected);
+}
+
+/* A vsock has none, neither of the host's nor of the guest's: Linux sends nothing for it, and takes one for the end. */
+static void an_empty_message_is_not_the_end(void **state)
+{
+	int host;
+
+	assert_true(bench_session(0));
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_SEQPACKET);
+	assert_int_equal(send(host, "", 0, 0), 0);
+	assert_messages("");
+	assert_int_equal(send(host, "ab", 2, 0), 2);
+	assert_int_equal(send(host, "", 0, 0), 0);
+	assert_int_equal(send(host, "", 0, 0), 0);
+	assert_int_equal(send(host, "c", 1, 0), 1);
+	shutdown(host, SHUT_WR);
+	assert_messages("ab|c|END");
+	close(host);
+}
+
+static void a_message_may_end_without_a_byte(void **state)
+{
+	struct virtio_vsock_hdr h = bench_header(VIRTIO_VSOCK_OP_RW, PORT, BENCH_HOST_PORT);
+	uint8_t got[64];
+	int host;
+
+	assert_true(bench_session(0));
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_SEQPACKET);
+	h.type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+	h.len = TEXT_LEN;
+	assert_true(bench_send(&h, text, TEXT_LEN) >= 0);
+	h.len = 0;
+	h.flags = VIRTIO_VSOCK_SEQ_EOM;
+	assert_true(bench_send(&h, NULL, 0) >= 0);
+	bench_turn();
+	assert_int_equal(recv(host, got, sizeof(got), MSG_DONTWAIT), TEXT_LEN);
+	close(host);
+}
+
+/* Whoever sent it is dead, perhaps; that its connection has ended is not to wait for what never comes. */
+static void a_message_that_never_ends_does_not_keep_its_connection(void **state)
+{
+	struct virtio_vsock_hdr h = bench_header(VIRTIO_VSOCK_OP_RW, PORT, BENCH_HOST_PORT);
+	int host;
+
+	assert_true(bench_session(0));
+	host = bench_open(PORT, VIRTIO_VSOCK_TYPE_SEQPACKET);
+	h.type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+	h.len = TEXT_LEN;
+	assert_true(bench_send(&h, text, TEXT_LEN) >= 0);
+	h.op = VIRTIO_VSOCK_OP_SHUTDOWN;
+	h.len = 0;
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND;
+	assert_true(bench_send(&h, NULL, 0) >= 0);
+	bench_turn();
+	assert_true(is_gone(host));
+	assert_true(is_reset(PORT));
+	close(host);
+}
+
+/* Buffers may overlap: a small guest can make one that seems as large as a length can be. */
+static void no_length_of_a_buffer_is_too_much(void **state)
+{
+	const struct conn c = { .guest_alloc = 1 << 18 };
+
+	for (uint32_t less = 0; less < 2000; less++) {
+		const struct chain large = { .n_writable = 1, .writable_len = UINT32_MAX - less };
+		struct buffers b = { 0 };
+
+		assert_true(rx_add_chain(&b, &large));
+		assert_true(rx_add_chain(&b, &large));
+		assert_true((uint64_t)b.buffer[0].room + b.buffer[1].room == b.room);
+		assert_true(conn_credit_in_packets(&c, b.buffer[0].room) > 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -398,6 +493,10 @@ int main(void)
 		cmocka_unit_test(a_refusal_that_was_just_noted_is_not_noted_again),
 		cmocka_unit_test(what_crashes_the_device_while_it_is_sent_is_suspected),
 		cmocka_unit_test(messages_that_come_together_in_the_buffer_keep_their_ends),
+		cmocka_unit_test(an_empty_message_is_not_the_end),
+		cmocka_unit_test(a_message_may_end_without_a_byte),
+		cmocka_unit_test(a_message_that_never_ends_does_not_keep_its_connection),
+		cmocka_unit_test(no_length_of_a_buffer_is_too_much),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
