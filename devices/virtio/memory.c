@@ -261,8 +261,6 @@ void memory_log_guest(const struct memory *m, struct guest_addr addr, uint64_t l
 	if (!m->log.bits || len == 0 || __builtin_add_overflow(addr.v, len - 1, &last))
 		return;
 	last /= MEMORY_LOG_PAGE;
-	if (page / 8 >= m->log.len)
-		return;
 	if (last / 8 >= m->log.len)
 		last = m->log.len * 8 - 1;
 	for (uint64_t byte = page / 8; byte <= last / 8; byte++)

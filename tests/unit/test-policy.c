@@ -620,6 +620,32 @@ static void an_argument_that_is_looked_at_no_more_is_wider(void **state)
 	root = read_blk();
 	json_object_object_del(rule_of(keeper_rules(root), "clone"), "args");
 	expect_wider(root, "keeper.seccomp: clone");
+	root = read_blk();
+	json_object_object_add(
+		json_object_array_get_idx(at(rule_of(worker_rules(root), "fcntl"), "args"), 0),
+		"value", json_object_new_int(2));
+	expect_wider(root, "seccomp: fcntl");
+}
+
+static void a_rule_that_holds_more_often_or_does_more_is_wider(void **state)
+{
+	struct json_object *root = read_blk(), *rule;
+
+	json_object_object_del(rule_of(worker_rules(root), "io_uring_enter"), "includes");
+	json_object_object_del(rule_of(worker_rules(root), "fdatasync"), "excludes");
+	rule = rule_of(worker_rules(root), "fallocate");
+	json_object_object_del(rule, "errnoRet");
+	json_object_object_add(rule, "action", json_object_new_string("SCMP_ACT_ALLOW"));
+	expect_wider(root, "seccomp: io_uring_enter, fdatasync, fallocate");
+}
+
+static void a_hard_limit_that_is_raised_is_wider(void **state)
+{
+	struct json_object *root = read_blk(), *limit;
+
+	limit = json_object_array_get_idx(at(root, "rlimits"), 0);
+	json_object_object_add(limit, "hard", json_object_new_int64(INT64_C(1) << 40));
+	expect_wider(root, "rlimits: RLIMIT_NOFILE");
 }
 
 static void refused_calls_of_the_worker_are_reported(void **state)
@@ -897,6 +923,8 @@ int main(void)
 		cmocka_unit_test(what_is_shipped_or_narrower_is_not_wider),
 		cmocka_unit_test(what_is_wider_is_named),
 		cmocka_unit_test(an_argument_that_is_looked_at_no_more_is_wider),
+		cmocka_unit_test(a_rule_that_holds_more_often_or_does_more_is_wider),
+		cmocka_unit_test(a_hard_limit_that_is_raised_is_wider),
 		cmocka_unit_test(refused_calls_of_the_worker_are_reported),
 		cmocka_unit_test(filters_compile_and_are_sealed),
 		cmocka_unit_test(refuses_unknown_key),

@@ -242,7 +242,9 @@ static void a_head_beyond_the_table_ends_a_run_and_breaks_the_ring(void **state)
 {
 	start();
 	offer_piece(6, DRIVER_DATA, 60, 0);
-	driver_offer(&d, 0x7fff);
+	/* What lies there would do. */
+	driver_desc(&d, SIZE, DRIVER_GUEST + DRIVER_DATA, 60, 0, 0);
+	driver_offer(&d, SIZE);
 	assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 1);
 	assert_int_equal(queue_take_run(&q, pieces, 1), 1);
 	assert_int_equal(queue_peek_run(&q, false, pieces, SIZE), 0);
@@ -286,8 +288,15 @@ static void start_refuses_a_map_that_shifts_the_alignment(void **state)
 	/* As if the front-end had sent a user address 2 below what the mmap offset says. */
 	region->user.v -= 2;
 	d.spec.desc.v -= 2;
+	d.spec.avail.v -= 2;
+	d.spec.used.v -= 2;
 	assert_int_equal(driver_queue(&d, &q), QUEUE_BAD_ALIGN);
 	d.spec.desc.v += 16;
+	assert_int_equal(driver_queue(&d, &q), QUEUE_BAD_ALIGN);
+	/* The pointer alone is misaligned. */
+	d.spec.desc.v = (region->user.v + DRIVER_DESC + 15) & ~UINT64_C(15);
+	d.spec.avail.v = (region->user.v + DRIVER_AVAIL + 15) & ~UINT64_C(15);
+	d.spec.used.v = (region->user.v + DRIVER_USED + 15) & ~UINT64_C(15);
 	assert_int_equal(driver_queue(&d, &q), QUEUE_BAD_ALIGN);
 	region->user.v += 2;
 }
@@ -660,6 +669,14 @@ static void signal_comes_when_the_used_event_is_passed(void **state)
 	assert_true(queue_should_signal(&q));
 }
 
+static void an_event_is_passed_over_the_wrap_too(void **state)
+{
+	assert_true(ring_need_event(UINT16_MAX, 0, UINT16_MAX));
+	assert_true(ring_need_event(0, 2, UINT16_MAX));
+	assert_false(ring_need_event(2, 2, UINT16_MAX));
+	assert_false(ring_need_event(UINT16_MAX - 1, 2, UINT16_MAX));
+}
+
 static void enable_notify_sets_the_avail_event_and_sees_the_race(void **state)
 {
 	d.spec.event_idx = true;
@@ -872,6 +889,7 @@ int main(void)
 		TEST(the_first_answer_after_a_start_is_to_signal),
 		TEST(no_interrupt_is_respected),
 		TEST(signal_comes_when_the_used_event_is_passed),
+		TEST(an_event_is_passed_over_the_wrap_too),
 		TEST(enable_notify_sets_the_avail_event_and_sees_the_race),
 		TEST(notify_flag_is_set_and_cleared_without_event_idx),
 		TEST(each_write_to_the_used_ring_is_logged),
