@@ -93,6 +93,7 @@ class Service:
         self.vmdevd, self.vmdevctl, _ = need(build, 'daemon/vmdevd', 'ctl/vmdevctl', 'devices/blk/vmdev-blk')
         self.dir = self.process = None
         self.vms = []
+        self.inherited = () # descriptors that vmdevd is started with, besides
 
     def __enter__(self):
         if os.geteuid() != 0:
@@ -114,7 +115,7 @@ class Service:
             self.process = subprocess.Popen(
                 [self.vmdevd, '--runtime-dir', f'{self.dir}/run', '--config-dir', f'{self.dir}/etc',
                  '--policy-dir', f'{TOP}/policies', '--foreground'],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self.inherited)
         end = time.monotonic() + 10
         while self.ctl('list', check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > end:
