@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/broker-private.h"
 #include "daemon/broker.h"
 #include "daemon/config.h"
 #include "devices/base/fd.h"
@@ -525,6 +526,24 @@ static void a_socket_that_vmdevd_was_started_with_leads_where_it_says(void **sta
 	assert_int_equal(in_child(named_socket), 0);
 }
 
+static void a_guest_reaches_no_port_and_no_guest_but_those_of_the_document(void **state)
+{
+	static struct device_config c = {
+		.ports.host = { .limited = true, .n = 1, .ranges = { { 1024, 1025 } } },
+		.forward = { .n = 1, .cids = { 7 } },
+	};
+	struct broker_call call = { .cid = 2, .port = 1025, .type = 1 };
+	int fd = -1;
+
+	assert_int_equal(broker_connect(&c, &call, &fd), -ECONNREFUSED);
+	call.port = 1026;
+	assert_int_equal(broker_connect(&c, &call, &fd), -EACCES);
+	call.cid = 7;
+	assert_int_equal(broker_connect(&c, &call, &fd), -EACCES);
+	call = (struct broker_call){ .cid = 8, .port = 1025, .type = 1 };
+	assert_int_equal(broker_connect(&c, &call, &fd), -EHOSTUNREACH);
+}
+
 int main(void)
 {
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -540,6 +559,7 @@ int main(void)
 		CLAIM(nobody_can_send_a_device_descriptors_but_vmdevd),
 		cmocka_unit_test(forwarding_without_af_vsock_is_refused_at_the_start),
 		cmocka_unit_test(a_socket_that_vmdevd_was_started_with_leads_where_it_says),
+		cmocka_unit_test(a_guest_reaches_no_port_and_no_guest_but_those_of_the_document),
 	};
 	struct rlimit files;
 

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "devices/vhost/request.h"
 #include "devices/vhost/session.h"
 #include "tests/unit/unit.h"
 
@@ -73,12 +74,48 @@ static void a_store_that_names_no_image_is_unusable(void **unused)
 			 SESSION_UNUSABLE);
 }
 
+static enum session_verdict check(const struct request_row *row, uint32_t size, uint32_t fds,
+				  const struct image *im)
+{
+	struct message m = { .header.size = size, .n_fds = (uint16_t)fds };
+
+	return request_check(row, &m, im);
+}
+
+static void each_row_of_the_table_is_kept_to(void **state)
+{
+	static struct image im, none;
+
+	im.features_set = 1;
+	im.protocol_features = UINT64_MAX;
+	for (uint32_t i = 0; i < PROTO_REQUEST_LIMIT; i++) {
+		const struct request_row *r = request_find(i);
+		uint32_t size = r ? r->size_min : 0, fds = r ? r->fds_min : 0;
+
+		if (!r)
+			continue;
+		assert_int_equal(check(r, size, fds, &im), SESSION_OK);
+		assert_int_equal(check(r, r->size_max, r->fds_max, &im), SESSION_OK);
+		assert_int_equal(check(r, r->size_max + 1, fds, &im), SESSION_SIZE);
+		assert_int_equal(check(r, size, r->fds_max + 1, &im), SESSION_FDS);
+		if (size > 0)
+			assert_int_equal(check(r, size - 1, fds, &im), SESSION_SIZE);
+		if (fds > 0)
+			assert_int_equal(check(r, size, fds - 1, &im), SESSION_FDS);
+		if (r->phase == REQUEST_FEATURES)
+			assert_int_equal(check(r, size, fds, &none), SESSION_PHASE);
+		else if (r->protocol_feature)
+			assert_int_equal(check(r, size, fds, &none), SESSION_FEATURE);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(what_lands_in_the_store_after_the_check_is_not_used, set_up),
 		cmocka_unit_test_setup(what_is_committed_is_what_was_checked, set_up),
 		cmocka_unit_test_setup(a_store_that_names_no_image_is_unusable, set_up),
+		cmocka_unit_test(each_row_of_the_table_is_kept_to),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
