@@ -66,6 +66,7 @@ struct options_row {
 int options_parse(struct options *o, const struct options_row *rows, void *config,
 		  char *const *argv);
 
+/* To stdout: the rows, and the options that every device program has. */
 void options_help(const char *program, const struct options_row *rows);
 
 /*

@@ -49,6 +49,10 @@ int rings_init(struct rings *rs, struct state *state, struct memory *memory, str
 /* Ahead of a turn: memory for what attaching them writes is there. */
 void rings_touch(struct rings *rs);
 
+/*
+ * Started rings are attached, mapped anew, given their descriptors of now; the others are detached.
+ * One that cannot be attached is broken, which its err descriptor tells.
+ */
 void rings_apply(struct rings *rs, const struct image *im);
 
 /* As in struct device_ops (ring_begin). */

@@ -23,6 +23,7 @@ struct throttle {
 	struct throttle_limit bytes;
 };
 
+/* iops: requests a second, bandwidth: bytes a second; 0: no limit. */
 void throttle_init(struct throttle *t, uint64_t iops, uint64_t bandwidth);
 
 /* Is there no limit? */

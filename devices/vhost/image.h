@@ -94,6 +94,7 @@ struct image_limits {
 	uint64_t features, protocol_features; /* what was offered */
 };
 
+/* No connection, no memory, every ring stopped; the device part is zero. */
 void image_init(struct image *im);
 
 /* Is this a state that a session can be in? Numbers are in range, descriptors are open. */

@@ -43,6 +43,7 @@ struct ring_used {
 
 enum { RING_MAX_SIZE = 32768 }; /* VIRTIO 1.3 §2.7: Queue Size is a power of 2 up to this */
 
+/* size in descriptors. */
 bool ring_size_ok(uint32_t size);
 
 /* Bytes of each part, with the event index words (VIRTIO 1.3 §2.7.7 and §2.7.10: always reserved).
