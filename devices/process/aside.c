@@ -11,14 +11,13 @@
 
 #include "devices/base/clock.h"
 #include "devices/base/crash.h"
+#include "devices/base/look.h"
 #include "devices/process/contract.h"
 #include "devices/process/fault.h"
 
 enum {
 	STACK_LEN = 64 << 10,
 	RETRY_NS = 1000000,
-	LOOK_MIN_NS = 2000,
-	LOOK_MAX_NS = 50000, /* the longest look for a hand-over before sleeping */
 };
 
 /* A companion that was submitting may have an fsync to wait for. */
@@ -31,9 +30,9 @@ static struct {
 	uint64_t closed_ns; /* when the gate was closed to earlier ones */
 	struct uring *urings[CONTRACT_MAX_THREADS];
 	uint32_t n;
-	uint32_t rounds;   /* futex: hand-overs so far */
-	uint32_t looking;  /* the companion looks at rounds: it needs not be woken */
-	uint64_t look_ns;  /* for so long; adapts */
+	uint32_t rounds;  /* futex: hand-overs so far */
+	uint32_t looking; /* the companion looks at rounds: it needs not be woken */
+	struct look look;
 	uint32_t prepared; /* futex: 1 + the errno of the companion's start, 0 before that */
 } aside;
 
@@ -114,32 +113,21 @@ static bool enter(struct uring *u)
  */
 static bool look(uint32_t seen)
 {
-	uint64_t end = clock_now_ns() + aside.look_ns;
 	bool found;
 
-	if (aside.look_ns == 0)
+	if (!look_begin(&aside.look, aside.look.ns))
 		return false;
 	__atomic_store_n(&aside.looking, 1, __ATOMIC_SEQ_CST);
-	do {
-		__builtin_ia32_pause();
-		found = __atomic_load_n(&aside.rounds, __ATOMIC_ACQUIRE) != seen;
-	} while (!found && clock_now_ns() < end);
+	while (!(found = __atomic_load_n(&aside.rounds, __ATOMIC_ACQUIRE) != seen) &&
+	       look_again(&aside.look))
+		;
+	look_end(&aside.look);
 	/*
 	 * Full barrier before rounds is looked at again, by FUTEX_WAIT; pairs with the one between
 	 * the count and the look at this word in aside_hand_over().
 	 */
 	__atomic_store_n(&aside.looking, 0, __ATOMIC_SEQ_CST);
 	return found;
-}
-
-/* A sleep that a longer look would have saved makes the next look longer, one in vain shorter. */
-static void learn(uint64_t slept_ns)
-{
-	aside.look_ns = slept_ns < LOOK_MAX_NS ? aside.look_ns * 2 : aside.look_ns / 2;
-	if (aside.look_ns < LOOK_MIN_NS)
-		aside.look_ns = slept_ns < LOOK_MAX_NS ? LOOK_MIN_NS : 0;
-	if (aside.look_ns > LOOK_MAX_NS)
-		aside.look_ns = LOOK_MAX_NS;
 }
 
 /* Woken too by the kernel's task work for the rings (EINTR), which this thread has to run. */
@@ -163,7 +151,7 @@ static _Noreturn void serve(void)
 		asleep = clock_now_ns();
 		syscall(SYS_futex, &aside.rounds, FUTEX_WAIT_PRIVATE, seen, all ? NULL : &retry,
 			NULL, 0);
-		learn(clock_now_ns() - asleep);
+		look_learn(&aside.look, clock_now_ns() - asleep < LOOK_MAX_NS);
 	}
 }
 

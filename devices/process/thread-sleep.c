@@ -8,8 +8,6 @@
 enum {
 	RETRY_MS = 1, /* when the kernel refused a submission for now, for rings without a kick, and
 		      until an earlier companion is dead */
-	POLL_MAX_NS = 50000, /* the longest look for work before sleeping */
-	POLL_MIN_NS = 1000,
 	NS_PER_MS = 1000000,
 	EVENTS = 32,
 };
@@ -94,14 +92,16 @@ static bool anything_new(struct thread *t)
 	return pending(t, false);
 }
 
-static bool look_until(struct thread *t, uint64_t end, bool events)
+static bool look_for(struct thread *t, uint64_t ns, bool events)
 {
-	do {
-		if (anything_new(t) || (events && thread_look(t) > 0))
-			return true;
-		__builtin_ia32_pause();
-	} while (clock_now_ns() < end);
-	return false;
+	bool found;
+
+	if (!look_begin(&t->look, ns))
+		return false;
+	while (!(found = anything_new(t) || (events && thread_look(t) > 0)) && look_again(&t->look))
+		;
+	look_end(&t->look);
+	return found;
 }
 
 /* A model's descriptors take a system call to be looked at. */
@@ -109,13 +109,13 @@ static bool look_at_events_too(struct thread *t)
 {
 	bool found;
 
-	if (!bet_on(&t->look))
+	if (!bet_on(&t->look_bet))
 		return false;
-	found = look_until(t, clock_now_ns() + POLL_MAX_NS, true);
+	found = look_for(t, LOOK_MAX_NS, true);
 	if (found)
-		bet_won(&t->look);
+		bet_won(&t->look_bet);
 	else
-		bet_lost(&t->look);
+		bet_lost(&t->look_bet);
 	return found;
 }
 
@@ -126,29 +126,11 @@ static bool look_at_events_too(struct thread *t)
  */
 bool thread_look_longer(struct thread *t)
 {
-	uint64_t look_ns = t->n_soon > 0 ? POLL_MAX_NS : t->poll_ns;
-
 	if (t->n_inflight > t->n_soon || t->retry_ns > 0)
 		return false;
 	if (t->model->ops->event)
 		return look_at_events_too(t);
-	return look_ns > 0 && look_until(t, clock_now_ns() + look_ns, false);
-}
-
-/*
- * A sleep that a longer look would have saved makes the next look longer, one in vain shorter. What
- * a look does not see, such as a host socket, it only delays.
- */
-static void learn(struct thread *t, uint64_t slept_ns)
-{
-	if (slept_ns < POLL_MAX_NS && anything_new(t))
-		t->poll_ns = t->poll_ns < POLL_MIN_NS ? POLL_MIN_NS : t->poll_ns * 2;
-	else
-		t->poll_ns /= 2;
-	if (t->poll_ns > POLL_MAX_NS)
-		t->poll_ns = POLL_MAX_NS;
-	if (t->poll_ns < POLL_MIN_NS)
-		t->poll_ns = 0;
+	return look_for(t, t->n_soon > 0 ? LOOK_MAX_NS : t->look.ns, false);
 }
 
 void thread_sleep(struct thread *t)
@@ -159,8 +141,9 @@ void thread_sleep(struct thread *t)
 	slept_ns = clock_now_ns() - asleep;
 	if (t->n_inflight > 0)
 		return;
+	/* What a look does not see, such as a tap, it only delays. */
 	if (!t->model->ops->event)
-		learn(t, slept_ns);
-	else if (n_events > 0 && slept_ns < POLL_MAX_NS)
-		bet_missed(&t->look);
+		look_learn(&t->look, slept_ns < LOOK_MAX_NS && anything_new(t));
+	else if (n_events > 0 && slept_ns < LOOK_MAX_NS)
+		bet_missed(&t->look_bet);
 }

@@ -277,8 +277,8 @@ int thread_start(struct thread *t)
 
 	t->want = DEVICE_RUNNING;
 	t->is = DEVICE_RUNNING;
-	t->poll_ns = 0;
-	t->look = (struct bet){ 0 };
+	t->look = (struct look){ 0 };
+	t->look_bet = (struct bet){ 0 };
 	t->request_ns = 0;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_LEN);

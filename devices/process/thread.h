@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "devices/base/log.h"
+#include "devices/base/look.h"
 #include "devices/process/bet.h"
 #include "devices/process/model.h"
 #include "devices/process/state.h"
@@ -50,8 +51,8 @@ struct thread {
 	bool fenced;	     /* the dead worker's transfers have not drained yet */
 	bool aside_fenced;   /* what it did aside has not */
 	bool resumed;	     /* recovery is over */
-	uint64_t poll_ns;    /* how long to look for work before sleeping; adapts */
-	struct bet look;     /* to look for work instead of sleeping (models with events) */
+	struct look look;    /* for work, before sleeping */
+	struct bet look_bet; /* whether it pays (models with events) */
 	uint64_t looked_ns;  /* when the model's descriptors were looked at last */
 	uint64_t request_ns; /* what taking and submitting one costs, lately */
 	uint64_t retry_ns;   /* a limit is reached (the model says so): look again after this */

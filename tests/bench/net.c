@@ -34,7 +34,8 @@
 enum {
 	WINDOW = 512,
 	LONG_WINDOW = 8,   /* of frames to be cut up: five fill a receive queue */
-	LOST_NS = 5000000, /* what has not come after this does not come */
+	LATE_NS = 5000000, /* what has not come when nothing has for so long is not waited for */
+	DRAIN_NS = 100000000,
 	WARM_UP_NS = 20000000,
 };
 
@@ -53,7 +54,7 @@ struct bench {
 	pid_t pids[MEASURE_MAX_PIDS];
 	unsigned n_pids;
 	uint64_t first_ns; /* of the slice */
-	uint64_t n_sent, n_done, n_lost, n_at_once;
+	uint64_t n_sent, n_done, n_lost, n_late, n_at_once;
 	uint64_t progress_ns; /* when a frame has come last */
 	struct measure m;
 };
@@ -61,6 +62,7 @@ struct bench {
 struct row {
 	const char *name;
 	bool has_host, has_pair;
+	bool windowed; /* no more than so many frames are on their way: what does not come is known */
 	enum net_bare_work bare_work;
 	void (*step)(struct bench *b, uint64_t now);
 	uint64_t (*count)(const struct bench *b);
@@ -71,7 +73,7 @@ static uint64_t due(struct bench *b, uint64_t now, uint64_t window)
 {
 	uint64_t on_the_way = b->n_sent - b->n_done - b->n_lost, n;
 
-	if (on_the_way > 0 && now - b->progress_ns > LOST_NS) {
+	if (on_the_way > 0 && now - b->progress_ns > LATE_NS) {
 		b->n_lost += on_the_way;
 		on_the_way = 0;
 		b->progress_ns = now;
@@ -89,10 +91,15 @@ static uint64_t due(struct bench *b, uint64_t now, uint64_t window)
 static void arrived(struct bench *b, uint64_t n, uint64_t now)
 {
 	uint64_t on_the_way = b->n_sent - b->n_done - b->n_lost;
+	uint64_t late = n > on_the_way ? n - on_the_way : 0;
 
-	/* Later than thought, or the kernel's own. */
-	if (n > on_the_way)
-		b->n_sent += n - on_the_way;
+	/* Not lost after all, or else the kernel's own. */
+	if (late > b->n_lost) {
+		b->n_sent += late - b->n_lost;
+		late = b->n_lost;
+	}
+	b->n_lost -= late;
+	b->n_late += late;
 	if (n > 0)
 		b->progress_ns = now;
 	b->n_done += n;
@@ -111,6 +118,14 @@ static uint64_t count_tx(const struct bench *b)
 	return net_host_arrived(&b->host);
 }
 
+static void take(struct bench *b, uint64_t now)
+{
+	if (b->bare)
+		arrived(b, __atomic_load_n(b->child.n_done, __ATOMIC_ACQUIRE) - b->n_done, now);
+	else
+		arrived(b, net_driver_receive(b->to), now);
+}
+
 static void step_rx(struct bench *b, uint64_t now)
 {
 	bool is_long = b->len > NET_MTU_FRAME;
@@ -119,10 +134,7 @@ static void step_rx(struct bench *b, uint64_t now)
 
 	if (n >= batch / 2)
 		b->n_sent += net_host_send(&b->host, n > batch ? batch : (uint32_t)n);
-	if (b->bare)
-		arrived(b, __atomic_load_n(b->child.n_done, __ATOMIC_ACQUIRE) - b->n_done, now);
-	else
-		arrived(b, net_driver_receive(b->to), now);
+	take(b, now);
 }
 
 static void step_pair(struct bench *b, uint64_t now)
@@ -132,7 +144,7 @@ static void step_pair(struct bench *b, uint64_t now)
 	b->n_sent += n;
 	b->n_at_once += n;
 	for (int i = 0; i < 4; i++)
-		arrived(b, net_driver_receive(b->to), now);
+		take(b, now);
 }
 
 /* False: what was sent was lost on its way. */
@@ -173,10 +185,10 @@ static uint64_t count_done(const struct bench *b)
 }
 
 static const struct row rows[] = {
-	{ "tx", true, false, NET_BARE_WRITE, step_tx, count_tx },
-	{ "rx", true, false, NET_BARE_READ, step_rx, count_done },
-	{ "ping", true, false, NET_BARE_ECHO, step_ping, count_done },
-	{ "pair", false, true, NET_BARE_WRITE, step_pair, count_done },
+	{ "tx", true, false, false, NET_BARE_WRITE, step_tx, count_tx },
+	{ "rx", true, false, true, NET_BARE_READ, step_rx, count_done },
+	{ "ping", true, false, false, NET_BARE_ECHO, step_ping, count_done },
+	{ "pair", false, true, true, NET_BARE_WRITE, step_pair, count_done },
 	{ 0 },
 };
 
@@ -196,10 +208,19 @@ static void run_for(struct bench *b, uint64_t ns)
 	}
 }
 
-/* What the last slice has left on the way is lost, or comes now. */
+/* What is on its way at the end: it comes now, or it is lost. */
+static void drain(struct bench *b)
+{
+	uint64_t begin = measure_now_ns(), now = begin;
+
+	for (; b->n_done < b->n_sent && now - begin < DRAIN_NS; now = measure_now_ns())
+		take(b, now);
+	b->n_lost = b->n_sent - b->n_done;
+}
+
 static void slice(struct bench *b, double seconds)
 {
-	uint64_t begin_ns, end_ns, cpu, n, lost;
+	uint64_t begin_ns, end_ns, cpu, n, lost = b->n_lost, late = b->n_late;
 
 	if (b->halt)
 		signal_all(b, SIGCONT);
@@ -207,7 +228,6 @@ static void slice(struct bench *b, double seconds)
 	b->n_at_once = 0;
 	run_for(b, WARM_UP_NS);
 	measure_reset(&b->m);
-	lost = b->n_lost;
 	n = b->row->count(b);
 	cpu = measure_cpu_ns(&b->m);
 	begin_ns = measure_now_ns();
@@ -215,13 +235,16 @@ static void slice(struct bench *b, double seconds)
 	n = b->row->count(b) - n;
 	cpu = measure_cpu_ns(&b->m) - cpu;
 	end_ns = measure_now_ns();
+	if (b->row->windowed)
+		drain(b);
 	if (b->halt)
 		signal_all(b, SIGSTOP);
-	printf("{\"n\":%lu,\"per_second\":%.1f,\"cpu_us\":%.4f,\"lost\":%lu,\"p50_us\":%.1f,\"p99_"
-	       "us\":%.1f}\n",
+	printf("{\"n\":%lu,\"per_second\":%.1f,\"cpu_us\":%.4f,\"lost\":%ld,\"late\":%lu,"
+	       "\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
 	       n, (double)n * 1e9 / (double)(end_ns - begin_ns),
-	       n > 0 ? (double)cpu / (double)n / 1e3 : 0, b->n_lost - lost,
-	       measure_percentile_us(&b->m, 0.5), measure_percentile_us(&b->m, 0.99));
+	       n > 0 ? (double)cpu / (double)n / 1e3 : 0, (int64_t)(b->n_lost - lost),
+	       b->n_late - late, measure_percentile_us(&b->m, 0.5),
+	       measure_percentile_us(&b->m, 0.99));
 }
 
 static void parse(struct bench *b, int argc, char **argv)

@@ -289,8 +289,15 @@ def ratio(m, key, engine):
     return round(m['vmdev'][key] / m[engine][key], 3) if m.get(engine, {}).get(key) else None
 
 
+def share(what, runs):
+    return {e: round(sum(r[what] for r in got) / max(1, sum(r['n'] + r['lost'] for r in got)), 4) for e, got in runs.items()}
+
+
 def figures(name, runs, idle):
-    """For each engine the median of all slices. `lost`: the share of frames that was sent and did not come."""
+    """
+    For each engine the median of all slices. `lost`: the share of frames that was sent and did not come; `late`: that came
+    after some milliseconds in which none had.
+    """
     m = {e: {k: statistics.median(r[k] for r in got) for k in ('per_second', 'cpu_us', 'p50_us', 'p99_us')}
          for e, got in runs.items()}
     rate = {e: round(v['per_second']) for e, v in m.items()}
@@ -300,8 +307,7 @@ def figures(name, runs, idle):
            'limit_ratio': ratio(m, 'per_second', 'limit'), 'limit_cpu_ratio': ratio(m, 'cpu_us', 'limit'),
            'cpu_us': {e: round(v['cpu_us'], 4) for e, v in m.items()}, 'per_cpu_second': per_cpu,
            'gbit_s': {e: round(r * frame_len(name) * 8 / 1e9, 3) for e, r in rate.items()},
-           'lost': {e: round(sum(r['lost'] for r in got) / max(1, sum(r['n'] + r['lost'] for r in got)), 4)
-                    for e, got in runs.items()},
+           'lost': share('lost', runs), 'late': share('late', runs),
            'idle_us_per_second': round(idle)}
     if ROWS[name][0] == 'ping':
         row['p50_us'] = {e: v['p50_us'] for e, v in m.items()}
@@ -325,6 +331,7 @@ def show(rows, peer_name):
               f'{cell(r["cpu_ratio"], 7, ".2f")}{cell(r["limit_cpu_ratio"], 7, ".2f")}{r["idle_us_per_second"]:>8}')
         if 'p50_us' in r:
             print(f'{"":14}round trip, us: ' + ', '.join(f'{e} {r["p50_us"][e]} (p99 {r["p99_us"][e]})' for e in r['p50_us']))
-        if any(r['lost'].values()):
-            print(f'{"":14}lost: ' + ', '.join(f'{e} {share:.2%}' for e, share in r['lost'].items()))
+        for what in ('lost', 'late'):
+            if any(r[what].values()):
+                print(f'{"":14}{what}: ' + ', '.join(f'{e} {part:.2%}' for e, part in r[what].items()))
     print(f'peer: {peer_name}; limit: one process that writes to, or reads from, a tap without any device')

@@ -26,22 +26,21 @@
 #include "devices/base/error.h"
 #include "devices/base/fd.h"
 #include "devices/base/log.h"
+#include "devices/base/look.h"
 #include "devices/net/switch/control.h"
 #include "devices/net/switch/fabric.h"
 #include "devices/process/confine.h"
 
 enum {
-	LOOK_MAX_NS = 50000, /* the longest look for frames before sleeping */
-	LOOK_MIN_NS = 2000,
 	NS_PER_S = 1000000000,
-	LOOKS_A_CLOCK = 8, /* between two looks at the clock */
+	LOOKS_A_CLOCK = 8, /* between two glances at the clock */
 };
 
 struct switcher {
 	const char *name;
 	int epoll;
-	bool begun;	  /* the ports are there: none loses frames because another comes later */
-	uint64_t look_ns; /* adapts, as an I/O thread's does (process/thread.c) */
+	bool begun; /* the ports are there: none loses frames because another comes later */
+	struct look look;
 	struct fabric fabric;
 };
 
@@ -194,34 +193,26 @@ static bool anything_new(const struct switcher *s)
 	return false;
 }
 
-/* A wake-up costs both sides microseconds: look a little longer, if that has paid off lately. */
-static bool look_longer(const struct switcher *s)
+static bool look_some_times(const struct switcher *s)
 {
-	uint64_t end;
-
-	if (s->look_ns == 0)
-		return false;
-	end = clock_now_ns() + s->look_ns;
-	do {
-		for (int i = 0; i < LOOKS_A_CLOCK; i++) {
-			if (anything_new(s))
-				return true;
-			__builtin_ia32_pause();
-		}
-	} while (clock_now_ns() < end);
+	for (int i = 0; i < LOOKS_A_CLOCK; i++) {
+		if (anything_new(s))
+			return true;
+		__builtin_ia32_pause();
+	}
 	return false;
 }
 
-static void learn(struct switcher *s, uint64_t slept_ns)
+static bool look_longer(struct switcher *s)
 {
-	if (slept_ns < LOOK_MAX_NS)
-		s->look_ns = s->look_ns < LOOK_MIN_NS ? LOOK_MIN_NS : s->look_ns * 2;
-	else
-		s->look_ns /= 2;
-	if (s->look_ns > LOOK_MAX_NS)
-		s->look_ns = LOOK_MAX_NS;
-	if (s->look_ns < LOOK_MIN_NS)
-		s->look_ns = 0;
+	bool found;
+
+	if (!look_begin(&s->look, s->look.ns))
+		return false;
+	while (!(found = look_some_times(s)) && look_again(&s->look))
+		;
+	look_end(&s->look);
+	return found;
 }
 
 static bool may_sleep(struct switcher *s)
@@ -264,7 +255,7 @@ static void serve(struct switcher *s)
 			continue;
 		now = clock_now_ns();
 		wait_for_events(s, -1);
-		learn(s, clock_now_ns() - now);
+		look_learn(&s->look, clock_now_ns() - now < LOOK_MAX_NS);
 	}
 }
 
