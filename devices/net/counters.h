@@ -9,7 +9,8 @@
 enum net_drop {
 	NET_DROP_MALFORMED, /* from the driver: header or frame (header.h) */
 	NET_DROP_SOURCE,    /* from the driver: an address that is not its own (filter.h) */
-	NET_DROP_STOPPED, /* from the driver: the host side was full when the device had to stop */
+	/* from the driver: the host side was full when the device had to stop; its queue is disabled */
+	NET_DROP_STOPPED,
 	NET_DROP_DEATHS, /* from the driver: two workers have died over it, it is not sent thrice */
 	NET_DROP_HOST,	 /* from the host: not a frame, or larger than the MTU */
 	NET_DROP_NO_ROOM, /* from the host: larger than the driver's buffers */

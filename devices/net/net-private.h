@@ -173,6 +173,8 @@ uint32_t tx_take(struct net *net, struct thread *t, struct vring *r);
 void tx_resubmit(struct net *net, struct thread *t, struct vring *r, uint16_t head);
 /* What waits for room at the host is dropped. */
 void tx_give_up(struct net *net, struct thread *t, struct vring *r);
+/* So is that, and what is in the ring: it is disabled. */
+uint32_t tx_discard(struct net *net, struct thread *t, struct vring *r);
 /* A frame of the device's own. */
 void tx_own_frame(struct net *net, const uint8_t *frame, uint32_t len);
 

@@ -395,6 +395,13 @@ static uint32_t take(struct device *d, struct thread *t, struct vring *r)
 	return 0;
 }
 
+static uint32_t discard(struct device *d, struct thread *t, struct vring *r)
+{
+	struct net *net = net_of(d);
+
+	return net_role(net, r) == NET_ROLE_TX ? tx_discard(net, t, r) : 0;
+}
+
 static bool wants(struct device *d, const struct thread *t, const struct vring *r)
 {
 	const struct net *net = net_of(d);
@@ -587,6 +594,7 @@ static const struct model_ops net_ops = {
 	.thread_open = thread_open_side,
 	.ring_attached = ring_attached,
 	.take = take,
+	.discard = discard,
 	.wants = wants,
 	.pending = pending,
 	.published = published,

@@ -375,6 +375,24 @@ void tx_give_up(struct net *net, struct thread *t, struct vring *r)
 	tx_reset(tx);
 }
 
+uint32_t tx_discard(struct net *net, struct thread *t, struct vring *r)
+{
+	struct net_pair *p = &net->pairs[r->index / 2];
+	struct chain c;
+	uint32_t n;
+
+	tx_give_up(net, t, r);
+	for (n = 0; n < NET_BATCH; n++) {
+		c = next_chain(p->tx);
+		if (queue_pop(&r->queue, &c) != QUEUE_OK)
+			break;
+		thread_taken(t, r);
+		net_drop(p, NET_DROP_STOPPED, "its queue is disabled");
+		thread_push(t, r, c.head, 0);
+	}
+	return n;
+}
+
 void tx_own_frame(struct net *net, const uint8_t *frame, uint32_t len)
 {
 	struct tx_slot slot = { .header = { .flags = 0 } };

@@ -33,6 +33,7 @@ struct vring {
 	uint32_t index;
 	bool attached; /* the queue is started; the thread serves it if enabled */
 	bool enabled;
+	bool kicked; /* since it was disabled, or set up anew */
 	bool broken_told;
 	bool lost; /* the memory that it is in is away: not served until that is back */
 	uint64_t held_since_ns; /* a signal to the driver is held back; 0: none is */
@@ -101,6 +102,12 @@ struct model_ops {
 
 	/* Pop and start up to a batch; the number taken. 0: nothing there, or no room. */
 	uint32_t (*take)(struct device *d, struct thread *t, struct vring *r);
+
+	/*
+	 * The ring is disabled, and was kicked since: what is in it is discarded, if that is what
+	 * its type of device does (vhost-user.rst, "Ring states"). As take(). NULL: it waits.
+	 */
+	uint32_t (*discard)(struct device *d, struct thread *t, struct vring *r);
 
 	/*
 	 * Is a buffer in this ring work? A driver fills a receive ring ahead: what lies there is

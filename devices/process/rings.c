@@ -275,6 +275,9 @@ static void follow(struct rings *rs, struct vring *r, const struct image *im)
 		attach(rs, r, im);
 	else if (!r->queue.broken)
 		remap(r, &spec);
+	/* Each kick is to show from now on; later the ring is not written to without one. */
+	if (r->enabled && !v->enabled)
+		queue_enable_notify(&r->queue);
 	r->enabled = v->enabled;
 	set_call(r, v->call);
 	set_signal_fd(&r->err, v->err);

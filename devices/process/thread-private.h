@@ -67,5 +67,11 @@ uint32_t thread_resubmit(struct thread *t);
 /* Look for work instead of sleeping, if that has paid off lately. True: there is some. */
 bool thread_look_longer(struct thread *t);
 
+/*
+ * Of disabled rings: those until now were for what the rings have been until now. (The others are
+ * looked at without having been kicked.)
+ */
+void thread_forget_kicks(struct thread *t);
+
 /* Ask for notifications and sleep until something happens. */
 void thread_sleep(struct thread *t);

@@ -10,6 +10,7 @@ enum {
 		      until an earlier companion is dead */
 	NS_PER_MS = 1000000,
 	EVENTS = 32,
+	FORGET_MAX = 4, /* times so many: more than a thread has of a model that discards */
 };
 
 static bool pending(const struct thread *t, bool sleeps)
@@ -41,6 +42,17 @@ static int sleep_ms(const struct thread *t)
 	return t->tick_ns > 0 ? (int)(t->tick_ns / NS_PER_MS) + 1 : -1;
 }
 
+static void see_event(struct thread *t, const struct epoll_event *e)
+{
+	struct model *m = t->model;
+	struct vring *r = e->data.ptr;
+
+	if (e->data.u64 & THREAD_EVENT_MODEL)
+		m->ops->event(&m->device, t, e->data.u64 & ~THREAD_EVENT_MODEL, e->events);
+	else if (r && !r->enabled)
+		r->kicked = true;
+}
+
 /* A kick or a completion brings a turn, which looks at everything. EINTR is an event too. */
 static uint32_t see_events(struct thread *t, int timeout_ms)
 {
@@ -49,9 +61,7 @@ static uint32_t see_events(struct thread *t, int timeout_ms)
 	int n = epoll_wait(t->epoll, events, EVENTS, timeout_ms);
 
 	for (int i = 0; i < n; i++)
-		if (events[i].data.u64 & THREAD_EVENT_MODEL)
-			m->ops->event(&m->device, t, events[i].data.u64 & ~THREAD_EVENT_MODEL,
-				      events[i].events);
+		see_event(t, &events[i]);
 	if (m->ops->event)
 		t->looked_ns = clock_now_ns();
 	return n > 0 ? (uint32_t)n : 0;
@@ -60,6 +70,16 @@ static uint32_t see_events(struct thread *t, int timeout_ms)
 uint32_t thread_look(struct thread *t)
 {
 	return see_events(t, 0);
+}
+
+void thread_forget_kicks(struct thread *t)
+{
+	if (!t->model->ops->discard)
+		return;
+	for (uint32_t i = 0; i < FORGET_MAX && thread_look(t) == EVENTS; i++)
+		;
+	for (uint32_t i = 0; i < t->n_vrings; i++)
+		t->vrings[i]->kicked = false;
 }
 
 /* How many events ended it. */

@@ -57,6 +57,20 @@ uint32_t thread_reap(struct thread *t)
 	return thread_reap_ring(t, &t->uring) + thread_reap_ring(t, &t->aside);
 }
 
+/* Its notifications are on from when it was disabled, or are by what discards. */
+static uint32_t discard(struct thread *t, struct vring *r)
+{
+	struct model *m = t->model;
+	uint32_t n;
+
+	if (!r->kicked || r->enabled || !m->ops->discard || !thread_may_take(r))
+		return 0;
+	n = m->ops->discard(&m->device, t, r);
+	if (n == 0)
+		r->kicked = queue_enable_notify(&r->queue);
+	return n > 0 || r->kicked;
+}
+
 static uint32_t take(struct thread *t)
 {
 	uint32_t n = 0;
@@ -67,6 +81,8 @@ static uint32_t take(struct thread *t)
 
 		if (thread_serves(r))
 			n += t->model->ops->take(&t->model->device, t, r);
+		else
+			n += discard(t, r);
 		thread_tell_broken(r);
 	}
 	return n;
@@ -101,6 +117,7 @@ static void stand_still(struct thread *t)
 	while (__atomic_load_n(&t->want, __ATOMIC_ACQUIRE) == want)
 		futex_wait(&t->want, want);
 	state_thread_goes_on(t->shared);
+	thread_forget_kicks(t);
 	__atomic_store_n(&t->is, DEVICE_RUNNING, __ATOMIC_RELEASE);
 	futex_wake(&t->is);
 }
@@ -160,6 +177,7 @@ static bool turn(struct thread *t)
 
 static void serve(struct thread *t)
 {
+	thread_forget_kicks(t);
 	for (;;) {
 		bool busy = turn(t);
 

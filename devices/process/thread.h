@@ -103,10 +103,16 @@ uint32_t thread_look(struct thread *t);
 void thread_watch(struct thread *t, struct vring *r, int kick);
 void thread_unwatch(struct thread *t, int kick);
 
+/* May requests be taken from r, if it is enabled? */
+static inline bool thread_may_take(const struct vring *r)
+{
+	return r->attached && !r->queue.broken && r->n_resubmitted == r->n_resubmit;
+}
+
 /* May new requests be taken from r? */
 static inline bool thread_serves(const struct vring *r)
 {
-	return r->attached && r->enabled && !r->queue.broken && r->n_resubmitted == r->n_resubmit;
+	return r->enabled && thread_may_take(r);
 }
 
 /* The model: in hand from here until thread_set_down(); a fault in between makes it suspect. */

@@ -16,7 +16,8 @@
 
 enum {
 	RX,
-	RX2 = 2,
+	TX,
+	RX2,
 	CONTROL = 4,
 	HDR = sizeof(struct nw_header),
 	QUEUE_SIZE = 256,
@@ -340,6 +341,88 @@ static void without_the_feature_it_may_not(struct claim_context *x)
 	expect_is(acknowledgement(&p), 1);
 }
 
+/* vhost-user.rst, "Ring states": a ring that is started and disabled. */
+
+static void send_out(struct fe_queue *q, uint32_t n)
+{
+	static const uint8_t addresses[14] = "\x02\0\0\0\0\x09\x52\x54\0\x12\x34\x56\x88\xb5";
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct fe_sg sg = { buffers[i], HDR + FRAME_LEN };
+
+		memcpy(buffers[i] + HDR, addresses, sizeof(addresses));
+		expect(fe_queue_add(q, &sg, 1, 0, buffers[i]) >= 0, "a bug of the test");
+	}
+	fe_queue_kick(q);
+}
+
+static void expect_back(struct fe_queue *q, uint32_t n)
+{
+	struct fe_used used;
+
+	for (uint32_t i = 0; i < n; i++)
+		for (int tries = 0; !fe_queue_pop(q, &used); tries++) {
+			expect(tries < AWAIT_MS / 100, "frame %u is not given back", i);
+			fe_queue_wait(q, 100);
+		}
+}
+
+static uint32_t count_out(void)
+{
+	static uint8_t frame[NW_MAX_FRAME];
+	struct nw_header h;
+	uint32_t n = 0;
+
+	while (nw_receive(&wire, &h, frame) > 0)
+		n++;
+	return n;
+}
+
+static void what_is_sent_in_a_disabled_ring_is_discarded(struct claim_context *x)
+{
+	struct fe_queue *q = &x->fe.queues[TX];
+
+	begin(x);
+	for (unsigned i = 0; i < 3; i++) {
+		send_out(q, 2);
+		expect_back(q, 2);
+		expect_is(count_out(), 2);
+		expect_ok(fe_queue_enable(&x->fe, q, false));
+		for (unsigned n = 1; n < 4; n++) {
+			send_out(q, n);
+			expect_back(q, n);
+			expect_is(count_out(), 0);
+		}
+		expect_ok(fe_queue_enable(&x->fe, q, true));
+	}
+}
+
+/*
+ * A front-end that has no other way disables a ring to stop it (User Mode Linux), and one that begins has not enabled it yet:
+ * without a kick from then on it is not touched, whoever takes over.
+ */
+static void a_disabled_ring_that_is_not_kicked_waits(struct claim_context *x)
+{
+	struct fe_queue *q = &x->fe.queues[TX];
+	struct fe_sg sg = { .len = HDR + FRAME_LEN };
+
+	begin(x);
+	sg.p = buffers[0];
+	send_out(q, 1);
+	expect_back(q, 1);
+	expect_ok(fe_queue_enable(&x->fe, q, false));
+	expect(fe_queue_add(q, &sg, 1, 0, buffers[0]) >= 0, "a bug of the test");
+	fe_queue_publish(q);
+	expect(!fe_queue_wait(q, 100), "touched");
+	expect_is(status_of(x), 1);
+	die(x);
+	expect(!fe_queue_wait(q, 100), "touched by a successor");
+	expect_is(count_out(), 1);
+	expect_ok(fe_queue_enable(&x->fe, q, true));
+	expect_back(q, 1);
+	expect_is(count_out(), 1);
+}
+
 #define ON(name, spec)                                                                             \
 	{                                                                                          \
 #name "_on_" #spec, name, &spec                                                    \
@@ -358,6 +441,8 @@ int main(int argc, char **argv)
 		ON(the_front_end_has_the_guest_announced, port),
 		ON(a_driver_says_that_it_has_announced_itself, port),
 		ON(without_the_feature_it_may_not, port),
+		ON(what_is_sent_in_a_disabled_ring_is_discarded, port),
+		ON(a_disabled_ring_that_is_not_kicked_waits, port),
 	};
 
 	if (!nw_isolate()) {
