@@ -63,7 +63,7 @@ static bool has_gone(struct batch *b, int32_t res)
 uint32_t batch_send(struct batch *b, int fd, struct host_frame *frames, uint32_t n)
 {
 	struct uring_completion done[BATCH_MAX];
-	uint32_t n_gone = 0;
+	uint32_t n_frames = n, n_gone = 0;
 	int r;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -75,6 +75,8 @@ uint32_t batch_send(struct batch *b, int fd, struct host_frame *frames, uint32_t
 	for (uint32_t i = 0; i < n; i++)
 		n_gone += frames[done[i].tag].gone = has_gone(b, done[i].res);
 	uring_advance(&b->uring, n);
+	if (n_gone < n_frames)
+		b->n_careful = BATCH_CAREFUL;
 	/* What the kernel had no memory for is not in it: to be sent again. */
 	if (b->uring.n_queued > 0)
 		uring_go_on(&b->uring);

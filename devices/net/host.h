@@ -98,7 +98,10 @@ struct host_side {
 	/* Before the thread sleeps: nothing follows. NULL: of no interest. */
 	void (*flush)(struct host *h, uint32_t queue);
 
-	/* To send a frame is to write it to event_fd(), which never waits: batch.h does it too. */
+	/*
+	 * To send a frame is to write it to event_fd(), which never waits: batch.h does it too. That
+	 * there is room again is tried, whether events tell or not.
+	 */
 	bool writes;
 
 	/*

@@ -23,6 +23,7 @@
 enum {
 	TX_IOV_LEN = NET_BATCH * 4 + NET_MAX_SEGMENTS + 1,
 	TX_SHORT_LEN = 1600, /* of a frame: 1,500 bytes and tags */
+	ROOM_NS = 1000000,   /* between two looks whether a tap has room again */
 };
 
 static_assert((int)NET_BATCH <= (int)BATCH_MAX, "sent by one call");
@@ -227,8 +228,9 @@ static void send_frames(struct net *net, struct thread *t, struct vring *r, stru
 	struct host_frame *frames = &tx->frames[tx->sent];
 	bool more = queue_n_available(&r->queue) > 0;
 
-	if (!b->usable || n == 1)
-		give_back(net, t, r, tx, side->send(net->host, queue, frames, n, more));
+	if (!batch_is_apt(b) || n == 1)
+		give_back(net, t, r, tx,
+			  batch_sent_singly(b, n, side->send(net->host, queue, frames, n, more)));
 	else if (batch_send(b, side->event_fd(net->host, queue), frames, n) == n)
 		give_back(net, t, r, tx, n);
 	else
@@ -336,6 +338,9 @@ uint32_t tx_take(struct net *net, struct thread *t, struct vring *r)
 			return n;
 	}
 	p->waiting[1] = p->wants_room = true;
+	/* A tap that was found full when it was written to has no event when there is room again. */
+	if (net->host->side->writes)
+		thread_retry(t, ROOM_NS);
 	return n;
 }
 
