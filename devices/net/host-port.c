@@ -131,7 +131,7 @@ static void begin(struct host *h)
 
 static struct host *open_switch(const struct host_config *c)
 {
-	/* Whatever a guest may send, each other's device can make fit for its own (rx.c). */
+	/* Whatever a guest may send, each other's device can make fit for its own (rx-frame.c). */
 	return open_port(c, &host_switch, NET_F_HOST_OFFLOADS | NET_F_GUEST_OFFLOADS);
 }
 

@@ -4,7 +4,7 @@
  * Runs in: see host.h. Trusts: the kernel.
  *
  * The interface outlives worker and sandbox (daemon/tap.h), so nothing here does. It is always ready to give
- * whatever offloads there are: what the driver has not agreed to is cut up by rx.c. So no ioctl is needed once
+ * whatever offloads there are: what the driver has not agreed to is cut up by rx-frame.c. So no ioctl is needed once
  * the worker runs, and what is in the tap's queue from before a negotiation is right after it too. Each
  * worker asks for the same offloads again, which changes nothing.
  */

@@ -14,7 +14,7 @@
  *     nothing about it that is not so (header.h), nor asks for an offload that is not in the side's
  *     features.
  *  2. A frame that is received is checked against what the driver has agreed to, and made to fit in
- *     software where it does not (rx.c). A side may hand over GSO frames and partial checksums
+ *     software where it does not (rx-frame.c). A side may hand over GSO frames and partial checksums
  *     as far as its features say, whatever the driver's are.
  *  3. Limits, filters, counters.
  *

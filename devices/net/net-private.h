@@ -1,5 +1,5 @@
 /*
- * The inside of the network device: what net.c, tx.c and rx.c share.
+ * The inside of the network device: what net.c, tx.c and rx*.c share.
  *
  * Runs in: worker. Trusts: see net.h.
  *
@@ -178,7 +178,7 @@ uint32_t tx_discard(struct net *net, struct thread *t, struct vring *r);
 /* A frame of the device's own. */
 void tx_own_frame(struct net *net, const uint8_t *frame, uint32_t len);
 
-/* rx.c */
+/* rx.c; its parts: rx-private.h */
 struct rx *rx_new(void);
 /*
  * The ring has been attached: what it has in flight was taken by a worker that died. Frames that are whole are given back, the
