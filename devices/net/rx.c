@@ -120,26 +120,27 @@ static uint32_t receive(struct net *net, struct net_pair *p, const struct iovec 
 
 /*
  * Our header, then the window without the header's place, then the bounce buffer: a frame's length, 0 if
- * there is none. *ret_direct_len: bytes of the frame for which there is room in the window.
+ * there is none. *ret_direct_len: bytes of the frame for which there is room in what of the window is offered.
  */
 static uint32_t offer(struct net *net, struct net_pair *p, uint32_t *ret_direct_len)
 {
 	struct rx *rx = p->rx;
-	uint32_t n = 0, n_iov, skip = net->hdr_len;
+	uint32_t n = 0, n_iov, skip = net->hdr_len, direct_len = 0;
 	struct iovec *iov = rx_window_iov(rx, &n_iov);
 
 	rx->offered[n++] = (struct iovec){ &rx->header, NET_HDR_LEN };
-	for (uint32_t i = 0; i < n_iov; i++) {
+	for (uint32_t i = 0; i < n_iov && n < IOV_LIMIT - 1; i++) {
 		size_t step = iov[i].iov_len < skip ? iov[i].iov_len : skip;
 
 		rx->offered[n++] =
 			(struct iovec){ (uint8_t *)iov[i].iov_base + step, iov[i].iov_len - step };
 		skip -= (uint32_t)step;
+		direct_len += (uint32_t)(iov[i].iov_len - step);
 	}
-	*ret_direct_len = rx->room - net->hdr_len;
-	if (*ret_direct_len < NET_MAX_FRAME_LEN)
+	if (direct_len < NET_MAX_FRAME_LEN)
 		rx->offered[n++] = (struct iovec){ rx->bounce, sizeof(rx->bounce) };
-	return receive(net, p, rx->offered, n < IOV_LIMIT ? n : IOV_LIMIT);
+	*ret_direct_len = direct_len;
+	return receive(net, p, rx->offered, n);
 }
 
 static uint32_t offer_len(const struct net *net, const struct rx *rx)

@@ -374,6 +374,23 @@ static void frames_are_split_over_small_buffers(struct claim_context *x)
 	expect_in(x, 1500, (HDR + 1500 + 15) / 16);
 }
 
+/* One more than readv() takes, with our header in front. */
+static void a_frame_fills_a_buffer_of_a_thousand_pieces(struct claim_context *x)
+{
+	static struct fe_sg sg[QUEUE_SIZE];
+	uint8_t *p;
+
+	begin(x);
+	p = fe_memory_alloc(&x->fe.mem, QUEUE_SIZE, 64);
+	for (unsigned i = 0; i < QUEUE_SIZE; i++)
+		sg[i] = (struct fe_sg){ p + i, 1 };
+	expect(fe_queue_add(&x->fe.queues[RX], sg, 0, QUEUE_SIZE, p) >= 0, "a bug of the test");
+	fe_queue_publish(&x->fe.queues[RX]);
+	fe_queue_kick_always(&x->fe.queues[RX]);
+	send_in(QUEUE_SIZE - HDR);
+	expect_in(x, QUEUE_SIZE - HDR, 1);
+}
+
 static void a_frame_beyond_all_buffers_is_dropped(struct claim_context *x)
 {
 	begin(x);
@@ -544,6 +561,7 @@ int main(int argc, char **argv)
 		BOTH(the_longest_frame_passes),
 		BOTH(a_loop_breaks_its_ring_alone),
 		BOTH(frames_are_split_over_small_buffers),
+		BOTH(a_frame_fills_a_buffer_of_a_thousand_pieces),
 		BOTH(a_frame_beyond_all_buffers_is_dropped),
 		BOTH(without_merging_a_small_buffer_gets_no_frame),
 		BOTH(a_buffer_without_room_for_the_header_breaks_its_ring_alone),
