@@ -139,8 +139,14 @@ static void step_rx(struct bench *b, uint64_t now)
 
 static void step_pair(struct bench *b, uint64_t now)
 {
-	uint32_t n = net_driver_send(b->from, due(b, now, WINDOW));
+	uint32_t n;
 
+	if (b->bare) {
+		take(b, now);
+		usleep(50);
+		return;
+	}
+	n = net_driver_send(b->from, due(b, now, WINDOW));
 	b->n_sent += n;
 	b->n_at_once += n;
 	for (int i = 0; i < 4; i++)
@@ -293,10 +299,26 @@ static void await_work(struct bench *b)
 		errx(1, "no frame arrives");
 }
 
+static void begin_pass(struct bench *b)
+{
+	struct net_pass pass;
+
+	net_pass_begin(&pass, b->len);
+	b->child.n_done = pass.n_done;
+	for (unsigned i = 0; i < 3; i++)
+		b->pids[b->n_pids++] = pass.pids[i];
+	b->halt = true;
+}
+
 static void begin_bare(struct bench *b)
 {
-	int tap = net_bare_open(b->interface);
+	int tap;
 
+	if (b->row->has_pair) {
+		begin_pass(b);
+		return;
+	}
+	tap = net_bare_open(b->interface);
 	net_bare_begin(&b->child, tap, b->row->bare_work, b->len);
 	b->pids[b->n_pids++] = b->child.pid;
 	b->halt = true;
@@ -313,7 +335,7 @@ static void begin(struct bench *b)
 	/* After the child: it may be on any, as back-ends are. */
 	sched_setaffinity(0, sizeof(first), &first);
 	b->from = b->to = &b->drivers[0];
-	if (b->row->has_pair) {
+	if (b->row->has_pair && !b->bare) {
 		b->to = &b->drivers[1];
 		net_driver_begin(b->to, b->to_path, b->len);
 	}

@@ -33,9 +33,9 @@ ROWS = {
     'rx-1514': ('rx', ['--len=1514'], ('vmdev', 'peer', 'limit')),
     'rx-64k-gso': ('rx', ['--len=65214'], ('vmdev', 'limit')),
     'ping-64': ('ping', ['--len=64'], ('vmdev', 'peer', 'limit')),
-    'pair-64': ('pair', ['--len=64'], ('vmdev', 'peer')),
-    'pair-1514': ('pair', ['--len=1514'], ('vmdev', 'peer')),
-    'pair-64k-gso': ('pair', ['--len=65214'], ('vmdev', 'peer')),
+    'pair-64': ('pair', ['--len=64'], ('vmdev', 'peer', 'limit')),
+    'pair-1514': ('pair', ['--len=1514'], ('vmdev', 'peer', 'limit')),
+    'pair-64k-gso': ('pair', ['--len=65214'], ('vmdev', 'peer', 'limit')),
     'pair-64-100k': ('pair', ['--len=64', '--rate=100000'], ('vmdev', 'peer')),
 }
 
@@ -199,8 +199,13 @@ def bare_tap(_options, _directory):
     yield ['--bare', '--interface=vb2'], []
 
 
+@contextlib.contextmanager
+def bare_pair(_options, _directory):
+    yield ['--bare'], []
+
+
 TAP = {'vmdev': vmdev_tap, 'peer': testpmd_tap, 'limit': bare_tap}
-PAIR = {'vmdev': vmdev_pair, 'peer': testpmd_pair}
+PAIR = {'vmdev': vmdev_pair, 'peer': testpmd_pair, 'limit': bare_pair}
 
 
 class Engine:
@@ -334,4 +339,5 @@ def show(rows, peer_name):
         for what in ('lost', 'late'):
             if any(r[what].values()):
                 print(f'{"":14}{what}: ' + ', '.join(f'{e} {part:.2%}' for e, part in r[what].items()))
-    print(f'peer: {peer_name}; limit: one process that writes to, or reads from, a tap without any device')
+    print(f'peer: {peer_name}; limit: one process that writes to, or reads from, a tap without any device; '
+          'from guest to guest three processes that copy as devices and switch do, and do nothing else')
