@@ -86,7 +86,10 @@ void device_release(struct device *d);
 /* What is to be from the next launch on is from now on. Nothing runs. */
 void device_take_config(struct device *device);
 int device_launch(struct device *device, char **ret_error);
-/* RESOURCE_LOCKED for too long: a negative errno, and a text that says whose lock it is. */
+/*
+ * It has been locked for too long: a negative errno, and a text that says whose lock it is.
+ * RESOURCE_LOCKED, with a text: that of nobody who can be found.
+ */
 int device_why_locked(struct device *device, char **ret_error);
 /* Asks the device to stop; a negative errno if it cannot be asked. */
 int device_ask_to_stop(struct device *device);

@@ -247,7 +247,7 @@ int device_why_locked(struct device *d, char **ret_error)
 			       "it is locked by a process that is just ending and does not end, or "
 			       "that cannot be found here: one on another host") < 0)
 		*ret_error = NULL;
-	return r < 0 ? r : -EBUSY;
+	return r < 0 ? r : RESOURCE_LOCKED;
 }
 
 void device_release(struct device *d)

@@ -69,6 +69,9 @@ enum {
 	/* How long a predecessor that is just ending may take to let go of the resource. */
 	LOCK_WAIT_USEC = 1000000,
 	LOCK_RETRY_USEC = 20000,
+	/* And the kernel, while I/O of a process that is gone is still on its way to a slow disk. */
+	ORPHAN_WAIT_USEC = 60000000,
+	ORPHAN_RETRY_USEC = 200000,
 };
 
 static void device_set_state(struct device *d, enum device_state state)
@@ -145,14 +148,34 @@ static void fail(struct device *d)
 	device_set_state(d, DEVICE_FAILED);
 }
 
-/* The resource is locked: may that be a predecessor still, who is just ending? */
-static bool may_wait_for_lock(struct device *d)
+/* The resource is locked, and will be tried again, if it has not been so for long. */
+static bool wait_for_lock(struct device *d, uint64_t longest_usec, uint64_t retry_usec)
 {
 	uint64_t now = now_usec();
 
 	if (d->locked_usec == 0)
 		d->locked_usec = now;
-	return now - d->locked_usec < LOCK_WAIT_USEC;
+	if (now - d->locked_usec >= longest_usec)
+		return false;
+	timer_arm(d, retry_usec);
+	return true;
+}
+
+/*
+ * It is locked: by a predecessor still, who is just ending? RESOURCE_LOCKED: maybe, and it is
+ * waited for.
+ */
+static int judge_lock(struct device *d, char **ret_error)
+{
+	int r;
+
+	if (wait_for_lock(d, LOCK_WAIT_USEC, LOCK_RETRY_USEC))
+		return RESOURCE_LOCKED;
+	free(take_ptr(*ret_error));
+	r = device_why_locked(d, ret_error);
+	if (r != RESOURCE_LOCKED)
+		return r;
+	return wait_for_lock(d, ORPHAN_WAIT_USEC, ORPHAN_RETRY_USEC) ? RESOURCE_LOCKED : -EBUSY;
 }
 
 /* -EBUSY: it is another device's. 1: still, for that one stops. */
@@ -189,15 +212,11 @@ static int launch(struct device *d)
 	}
 	if (r == 0)
 		r = device_launch(d, &error);
-	if (r == RESOURCE_LOCKED && may_wait_for_lock(d)) {
-		timer_arm(d, LOCK_RETRY_USEC);
+	if (r == RESOURCE_LOCKED)
+		r = judge_lock(d, &error);
+	if (r == RESOURCE_LOCKED)
 		return 0;
-	}
 	d->locked_usec = 0;
-	if (r == RESOURCE_LOCKED) {
-		free(take_ptr(error));
-		r = device_why_locked(d, &error);
-	}
 	if (r < 0) {
 		(void)snprintf(d->reason, sizeof(d->reason), "%s", error ? error : error_text(r));
 		text_clean(d->reason);

@@ -37,6 +37,7 @@ struct fixture {
 	struct device *device;
 	char dir[64];
 	char socket_path[96];
+	char image[96]; /* that there is not, unless a test makes it */
 	/* of the process that was launched last */
 	int contract_fd; /* the keeper's end */
 	int end_fd;	 /* a byte written here is its exit status */
@@ -135,6 +136,7 @@ static int setup(void **state)
 	    turns_new(f->host.event, &f->host.turns) < 0)
 		return -1;
 	(void)snprintf(f->socket_path, sizeof(f->socket_path), "%s/web1/root.sock", f->dir);
+	(void)snprintf(f->image, sizeof(f->image), "%s/image", f->dir);
 	f->config = (struct device_config){
 		.vm = (char *)"web1",
 		.name = (char *)"root",
@@ -144,7 +146,7 @@ static int setup(void **state)
 		.restart = { .limit = 2, .interval_usec = 60000000, .backoff_usec = 0 },
 		.queues = 1,
 		.queue_size = 256,
-		.path = (char *)"/a",
+		.path = f->image,
 		.cache = (char *)"writeback",
 	};
 	f->host.runtime_dir = f->dir;
@@ -589,6 +591,27 @@ static void a_lock_that_stays_fails_the_start_in_time(void **state)
 	assert_string_not_equal(device_reason(f->device), "");
 }
 
+/* As the kernel has it while the I/O of a process that is gone is still on its way. */
+static void a_lock_of_nobody_who_can_be_found_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	int fd = open(f->image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	fd_close(fd);
+	f->n_locked = UINT32_MAX;
+	assert_true(bring(f, DEVICE_EVENT_START));
+	for (uint64_t begun = now_ms(); now_ms() - begun < 1500;)
+		(void)sd_event_run(f->host.event, 100000);
+	assert_int_equal(device_state(f->device), DEVICE_STARTING);
+	f->n_locked = 0;
+	while (f->n_launched < 1)
+		(void)sd_event_run(f->host.event, 1000000);
+	assert_true(bring(f, DEVICE_EVENT_READY));
+	run_until(f, DEVICE_READY);
+	assert_int_equal(unlink(f->image), 0);
+}
+
 static void a_device_that_waits_for_a_lock_can_be_stopped(void **state)
 {
 	struct fixture *f = *state;
@@ -932,6 +955,7 @@ int main(void)
 		CLAIM(a_launch_that_fails_says_why),
 		CLAIM(a_lock_that_goes_is_waited_for_without_holding_up_anybody),
 		CLAIM(a_lock_that_stays_fails_the_start_in_time),
+		CLAIM(a_lock_of_nobody_who_can_be_found_is_waited_for),
 		CLAIM(a_device_that_waits_for_a_lock_can_be_stopped),
 		CLAIM(the_last_words_are_the_reason),
 		CLAIM(the_workers_pid_is_its_senders),
