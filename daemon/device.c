@@ -69,7 +69,7 @@ enum {
 	/* How long a predecessor that is just ending may take to let go of the resource. */
 	LOCK_WAIT_USEC = 1000000,
 	LOCK_RETRY_USEC = 20000,
-	/* And the kernel, while I/O of a process that is gone is still on its way to a slow disk. */
+	/* And the kernel, while I/O of who is gone is still on its way to a slow disk. */
 	ORPHAN_WAIT_USEC = 60000000,
 	ORPHAN_RETRY_USEC = 200000,
 };
