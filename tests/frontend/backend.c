@@ -411,7 +411,8 @@ void backend_done(struct backend *b)
 	memset(b, 0, sizeof(*b));
 }
 
-bool backend_process_lives(pid_t pid)
+/* Its name, if it lives. */
+static bool name_of_living(pid_t pid, char name[static 16])
 {
 	char path[64], state = 'X';
 	FILE *f;
@@ -420,13 +421,26 @@ bool backend_process_lives(pid_t pid)
 	f = fopen(path, "re");
 	if (!f)
 		return false;
-	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+	if (fscanf(f, "%*d (%15[^)]) %c", name, &state) != 2)
 		state = 'X';
 	fclose(f);
 	return state != 'Z' && state != 'X';
 }
 
-/* The eldest that lives: younger ones stand by. */
+bool backend_process_lives(pid_t pid)
+{
+	char name[16];
+
+	return name_of_living(pid, name);
+}
+
+static bool is_worker(pid_t pid)
+{
+	char name[16];
+
+	return name_of_living(pid, name) && strcmp(name, "vmdev-standby") != 0;
+}
+
 pid_t backend_worker(pid_t keeper)
 {
 	char path[64];
@@ -437,7 +451,7 @@ pid_t backend_worker(pid_t keeper)
 	f = fopen(path, "re");
 	if (!f)
 		return 0;
-	while (fscanf(f, "%d", &pid) == 1 && !backend_process_lives(pid))
+	while (fscanf(f, "%d", &pid) == 1 && !is_worker(pid))
 		pid = 0;
 	fclose(f);
 	return pid;

@@ -56,7 +56,10 @@ void backend_done(struct backend *b); /* ends what still runs, removes the direc
  */
 bool backend_process_lives(pid_t pid);
 
-/* The worker: the eldest child of the keeper that lives. 0 while there is none. */
+/*
+ * The worker: the eldest child of the keeper that lives and does not stand by. 0 while there is none. One that is being
+ * killed may live for a while.
+ */
 pid_t backend_worker(pid_t keeper);
 unsigned backend_n_children(pid_t keeper); /* dead ones that are not reaped among them */
 pid_t backend_worker_await(pid_t keeper, pid_t not_this, int timeout_ms);

@@ -10,6 +10,8 @@
  * out.
  */
 #include "tests/frontend/backend.h"
+#include "tests/frontend/proto.h"
+#include "tests/frontend/session.h"
 
 #include <err.h>
 #include <errno.h>
@@ -39,6 +41,7 @@ struct maps {
 };
 
 static struct maps seen[GENERATIONS];
+static pid_t pids[GENERATIONS];
 
 /*
  * The pages that /proc/PID/cmdline shows are read-only, of no file, and called a stack only if the
@@ -76,6 +79,26 @@ static void maps_read(struct maps *m, pid_t pid)
 		errx(1, "%s is empty", path);
 }
 
+static bool was_seen(pid_t pid)
+{
+	for (unsigned i = 0; i < GENERATIONS; i++)
+		if (pids[i] == pid)
+			return true;
+	return false;
+}
+
+/* One that is being killed may take a while to die, and be the eldest that lives so long. */
+static pid_t next_worker(pid_t keeper, pid_t last)
+{
+	for (int ms = 0; ms < AWAIT_MS; ms++) {
+		pid_t pid = backend_worker_await(keeper, last, 1);
+
+		if (pid > 0 && !was_seen(pid))
+			return pid;
+	}
+	return 0;
+}
+
 static unsigned overlaps(const struct maps *now, const struct maps *then)
 {
 	unsigned n = 0;
@@ -95,13 +118,16 @@ static unsigned overlaps(const struct maps *now, const struct maps *then)
 
 int main(int argc, char **argv)
 {
-	/* These workers answer nothing before they are killed, which counts as a crash. */
+	/* Half of these workers answer nothing before they are killed, which counts as a crash. */
 	static const char *const args[] = { "--restart-limit=1000", "--restart-backoff=0", NULL };
 	struct backend_spec spec = {
 		.n_queues = 2, .queue_size = 256, .image_len = 1 << 20, .args = args
 	};
+	struct fe_spec session = { 0 };
 	struct backend backend;
+	static struct fe fe;
 	unsigned n_overlaps = 0;
+	uint64_t features;
 	pid_t worker = 0;
 	int r;
 
@@ -109,12 +135,20 @@ int main(int argc, char **argv)
 		errx(2, "usage: frontend-layout --program=PATH");
 	spec.program = argv[1] + 10;
 	r = backend_start(&backend, &spec);
+	if (r == 0)
+		r = fe_begin(&fe, backend.socket, &session);
 	if (r < 0)
 		errx(1, "%s does not start: %s", spec.program, strerror(-r));
 	for (unsigned g = 0; g < GENERATIONS; g++) {
-		worker = backend_worker_await(backend.pid, worker, AWAIT_MS);
-		if (!worker)
+		worker = next_worker(backend.pid, worker);
+		if (!worker) {
+			backend_show_log(&backend);
 			errx(1, "no worker %u", g);
+		}
+		pids[g] = worker;
+		/* Three in a row that die before they serve would be given up. */
+		if (g % 2 && fe_ask(&fe, FE_GET_FEATURES, NULL, 0, &features) < 0)
+			errx(1, "worker %u does not answer", g);
 		usleep(g % 2 ? SETTLED_US : 1000);
 		maps_read(&seen[g], worker);
 		for (unsigned i = 0; i < g; i++)
@@ -122,7 +156,8 @@ int main(int argc, char **argv)
 		if (kill(worker, SIGKILL) < 0)
 			err(1, "kill");
 	}
-	worker = backend_worker_await(backend.pid, worker, AWAIT_MS);
+	worker = next_worker(backend.pid, worker);
+	fe_close(&fe);
 	backend_done(&backend);
 	printf("%u workers, %u maps where an earlier one had one\n", GENERATIONS, n_overlaps);
 	return n_overlaps > 0 || !worker;
