@@ -256,7 +256,9 @@ static bool bring(struct fixture *f, enum device_event event)
 		break;
 	}
 	accepted = device_handle(f->device, event);
-	run_events(f); /* its turn to be launched */
+	/* Its turn to be launched. (A process that is killed for a time-out may end as soon as that.) */
+	if (event != DEVICE_EVENT_TIMEOUT)
+		run_events(f);
 	return accepted;
 }
 
