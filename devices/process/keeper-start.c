@@ -171,8 +171,11 @@ int keeper_start_worker(struct keeper *k)
 	k->only_drains = k->state->session_over == STATE_END_STOPPED;
 	k->fresh = false;
 	k->renew_ns = k->turn_ns + KEEPER_RENEW_AFTER_NS;
-	/* The last one has not reaped the one before it. Each that is dead counts as a task. */
-	if (k->turn_ns - last_turn_ns < KEEPER_REAP_AFTER_NS)
+	/*
+	 * The last one may not have reaped the one before it, and a keeper that has begun anew does
+	 * not know. Each that is dead counts as a task.
+	 */
+	if (last_turn_ns == 0 || k->turn_ns - last_turn_ns < KEEPER_REAP_AFTER_NS)
 		reap_one(k);
 	return 0;
 }
